@@ -1,0 +1,1 @@
+//! The lifecycle of a container: create, start, exec, kill, pause, delete.

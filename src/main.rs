@@ -1,0 +1,5 @@
+//! The `nfrun` command: see [`nfrun::cli`].
+
+fn main() -> std::process::ExitCode {
+    nfrun::cli::main()
+}
