@@ -1,1 +1,253 @@
-//! The lifecycle of a container: create, start, exec, kill, pause, delete.
+//! The lifecycle of a container: create, start, exec, kill, pause, delete; the loop over the plan's runtime steps;
+//! state on disk. Nothing here reads the command line or prints. Data comes from `bundle` as a plan and goes to the
+//! kernel, and to one state directory per container.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::{Error, Result};
+
+/// What every command shares: where state lives and who manages cgroups.
+#[derive(Debug, Clone)]
+pub struct Globals {
+    /// The state root, `/run/nfrun` by default.
+    pub root: PathBuf,
+    /// Whether the user named the root: `list` fails on a missing root only then, as runc's does.
+    pub root_given: bool,
+    /// Who manages cgroups.
+    pub cgroup_manager: CgroupManager,
+}
+
+/// `--cgroup-manager`, as crun names its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CgroupManager {
+    /// Files below /sys/fs/cgroup.
+    Cgroupfs,
+    /// systemd over D-Bus: refused by name until it is there.
+    Systemd,
+    /// No cgroup at all.
+    Disabled,
+}
+
+/// A container's id: 1 to 1024 of letters, digits and `_ + - .`, and not `.` or `..`; it names a directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContainerId(String);
+
+impl ContainerId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for ContainerId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let valid = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+        if text.is_empty() {
+            return Err(Error::invalid("container id cannot be empty"));
+        }
+        if text == "." || text == ".." || !text.chars().all(valid) {
+            return Err(Error::invalid(format!(
+                "invalid container ID format: {text:?} (letters, digits and _ + - . only, and not . or ..)"
+            )));
+        }
+        if text.len() > 255 {
+            return Err(Error::invalid(format!(
+                "container id is {} characters long; a directory is named after it, so 255 is the most",
+                text.len()
+            )));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Options of `create`, shared by `run`.
+#[derive(Debug, Clone, Default)]
+pub struct CreateOptions {
+    /// The bundle's directory.
+    pub bundle: PathBuf,
+    /// A unix socket that receives the terminal's master (`--console-socket`).
+    pub console_socket: Option<PathBuf>,
+    /// A file that receives init's pid.
+    pub pid_file: Option<PathBuf>,
+    /// A unix socket that receives init's pidfd.
+    pub pidfd_socket: Option<PathBuf>,
+    /// MS_MOVE and chroot in place of pivot_root, for a rootfs on a ramdisk.
+    pub no_pivot: bool,
+    /// Leave the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// How many descriptors after stderr the process inherits.
+    pub preserve_fds: u32,
+}
+
+/// Options of `run` beyond those of `create`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// Return once the process runs.
+    pub detach: bool,
+    /// Leave the container's state after its end.
+    pub keep: bool,
+    /// Do not become the reaper of what the container leaves.
+    pub no_subreaper: bool,
+}
+
+/// Options of `exec`.
+#[derive(Debug, Clone, Default)]
+pub struct ExecOptions {
+    /// A process document (config.json's `process`) that replaces everything below but the descriptors.
+    pub process: Option<PathBuf>,
+    /// The command and its arguments.
+    pub args: Vec<String>,
+    /// See [`CreateOptions`].
+    pub console_socket: Option<PathBuf>,
+    /// See [`CreateOptions`].
+    pub pid_file: Option<PathBuf>,
+    /// See [`CreateOptions`].
+    pub pidfd_socket: Option<PathBuf>,
+    /// Allocate a terminal.
+    pub tty: bool,
+    /// UID[:GID], as numbers.
+    pub user: Option<(u32, Option<u32>)>,
+    /// Additional gids.
+    pub additional_gids: Vec<u32>,
+    /// The working directory.
+    pub cwd: Option<String>,
+    /// NAME=VALUE, added to the container's own.
+    pub env: Vec<String>,
+    /// Return once the process runs.
+    pub detach: bool,
+    /// Capabilities added to the container's own.
+    pub caps: Vec<String>,
+    /// An SELinux label.
+    pub process_label: Option<String>,
+    /// An AppArmor profile.
+    pub apparmor: Option<String>,
+    /// Set no_new_privs.
+    pub no_new_privs: bool,
+    /// See [`CreateOptions`].
+    pub preserve_fds: u32,
+    /// `PATH` or `CONTROLLER[,CONTROLLER]:PATH`: a cgroup beneath the container's own to enter.
+    pub cgroup: Vec<String>,
+    /// Enter a paused container, and hang until it is resumed.
+    pub ignore_paused: bool,
+}
+
+/// Where a container is in its life, with runc's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// `create` has not finished.
+    Creating,
+    /// Set up and waiting for `start`.
+    Created,
+    /// The user's process runs.
+    Running,
+    /// Frozen by `pause`.
+    Paused,
+    /// The process has ended.
+    Stopped,
+}
+
+impl Status {
+    /// The word that `state` prints.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What `state` and `list` print of a container.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The version of the bundle's runtime-spec.
+    pub oci_version: String,
+    /// The id.
+    pub id: String,
+    /// Init's pid, 0 when it has ended.
+    pub pid: i32,
+    /// Where it is in its life.
+    pub status: Status,
+    /// The bundle's absolute path.
+    pub bundle: PathBuf,
+    /// The rootfs's absolute path.
+    pub rootfs: PathBuf,
+    /// When it was created, RFC 3339 with nanoseconds, UTC.
+    pub created: String,
+    /// The name of the user who owns its state directory, `#UID` when he has none.
+    pub owner: String,
+    /// The bundle's annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Creates a container from a bundle and leaves it waiting for `start`.
+pub fn create(_globals: &Globals, _id: &ContainerId, _options: &CreateOptions) -> Result<()> {
+    Err(Error::new("in the making"))
+}
+
+/// Starts the user's process of a created container.
+pub fn start(_globals: &Globals, _id: &ContainerId) -> Result<()> {
+    Err(Error::new("in the making"))
+}
+
+/// Creates, starts, and unless detached waits for a container and deletes it. The exit code is the process's own,
+/// 128+N when signal N ended it.
+pub fn run(_globals: &Globals, _id: &ContainerId, _create: &CreateOptions, _run: RunOptions) -> Result<u8> {
+    Err(Error::new("in the making"))
+}
+
+/// Runs one more process in a running container. The exit code is as [`run`]'s.
+pub fn exec(_globals: &Globals, _id: &ContainerId, _options: &ExecOptions) -> Result<u8> {
+    Err(Error::new("in the making"))
+}
+
+/// What a container is now.
+pub fn state(_globals: &Globals, _id: &ContainerId) -> Result<Snapshot> {
+    Err(Error::new("in the making"))
+}
+
+/// All containers of the root, sorted by id.
+pub fn list(_globals: &Globals) -> Result<Vec<Snapshot>> {
+    Err(Error::new("in the making"))
+}
+
+/// The pids of all processes in the container's cgroup, as the host sees them.
+pub fn pids(_globals: &Globals, _id: &ContainerId) -> Result<Vec<i32>> {
+    Err(Error::new("in the making"))
+}
+
+/// Sends a signal to init, or to every process of the container.
+pub fn kill(_globals: &Globals, _id: &ContainerId, _signal: i32, _all: bool) -> Result<()> {
+    Err(Error::new("in the making"))
+}
+
+/// Removes a stopped container; with `force` one in any state, and none that does not exist.
+pub fn delete(_globals: &Globals, _id: &ContainerId, _force: bool) -> Result<()> {
+    Err(Error::new("in the making"))
+}
+
+/// Freezes every process of a container.
+pub fn pause(_globals: &Globals, _id: &ContainerId) -> Result<()> {
+    Err(Error::new("in the making"))
+}
+
+/// Thaws what `pause` froze.
+pub fn resume(_globals: &Globals, _id: &ContainerId) -> Result<()> {
+    Err(Error::new("in the making"))
+}
+
+/// Finishes every half-made or half-deleted container of the root; returns their ids.
+pub fn gc(_globals: &Globals) -> Result<Vec<String>> {
+    Err(Error::new("in the making"))
+}
