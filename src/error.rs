@@ -53,6 +53,13 @@ impl Error {
         self
     }
 
+    /// The same error in other words.
+    #[must_use]
+    pub fn reworded(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
     /// What callers treat differently.
     pub fn kind(&self) -> Kind {
         self.kind

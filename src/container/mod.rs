@@ -2,8 +2,30 @@
 //! state on disk. Nothing here reads the command line or prints. Data comes from `bundle` as a plan and goes to the
 //! kernel, and to one state directory per container.
 
+mod cleanup;
+mod copy_up;
+mod create;
+mod exec;
+mod fault;
+mod identity;
+mod launch;
+mod run;
+mod signal;
+mod start;
+mod status;
+mod store;
+mod terminal;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+pub use cleanup::{delete, gc};
+pub use create::{create, plan};
+pub use exec::exec;
+pub use run::run;
+pub use signal::{kill, pause, resume};
+pub use start::start;
+pub use status::{list, pids, state};
 
 use crate::{Error, Result};
 
@@ -189,65 +211,4 @@ pub struct Snapshot {
     pub owner: String,
     /// The bundle's annotations.
     pub annotations: BTreeMap<String, String>,
-}
-
-/// Creates a container from a bundle and leaves it waiting for `start`.
-pub fn create(_globals: &Globals, _id: &ContainerId, _options: &CreateOptions) -> Result<()> {
-    Err(Error::new("in the making"))
-}
-
-/// Starts the user's process of a created container.
-pub fn start(_globals: &Globals, _id: &ContainerId) -> Result<()> {
-    Err(Error::new("in the making"))
-}
-
-/// Creates, starts, and unless detached waits for a container and deletes it. The exit code is the process's own,
-/// 128+N when signal N ended it.
-pub fn run(_globals: &Globals, _id: &ContainerId, _create: &CreateOptions, _run: RunOptions) -> Result<u8> {
-    Err(Error::new("in the making"))
-}
-
-/// Runs one more process in a running container. The exit code is as [`run`]'s.
-pub fn exec(_globals: &Globals, _id: &ContainerId, _options: &ExecOptions) -> Result<u8> {
-    Err(Error::new("in the making"))
-}
-
-/// What a container is now.
-pub fn state(_globals: &Globals, _id: &ContainerId) -> Result<Snapshot> {
-    Err(Error::new("in the making"))
-}
-
-/// All containers of the root, sorted by id.
-pub fn list(_globals: &Globals) -> Result<Vec<Snapshot>> {
-    Err(Error::new("in the making"))
-}
-
-/// The pids of all processes in the container's cgroup, as the host sees them.
-pub fn pids(_globals: &Globals, _id: &ContainerId) -> Result<Vec<i32>> {
-    Err(Error::new("in the making"))
-}
-
-/// Sends a signal to init, or to every process of the container.
-pub fn kill(_globals: &Globals, _id: &ContainerId, _signal: i32, _all: bool) -> Result<()> {
-    Err(Error::new("in the making"))
-}
-
-/// Removes a stopped container; with `force` one in any state, and none that does not exist.
-pub fn delete(_globals: &Globals, _id: &ContainerId, _force: bool) -> Result<()> {
-    Err(Error::new("in the making"))
-}
-
-/// Freezes every process of a container.
-pub fn pause(_globals: &Globals, _id: &ContainerId) -> Result<()> {
-    Err(Error::new("in the making"))
-}
-
-/// Thaws what `pause` froze.
-pub fn resume(_globals: &Globals, _id: &ContainerId) -> Result<()> {
-    Err(Error::new("in the making"))
-}
-
-/// Finishes every half-made or half-deleted container of the root; returns their ids.
-pub fn gc(_globals: &Globals) -> Result<Vec<String>> {
-    Err(Error::new("in the making"))
 }

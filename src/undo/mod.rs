@@ -1,1 +1,208 @@
-//! (in the making)
+//! The undo record: what a container has made on the host, written before it is made, as data that any later command
+//! can replay. Nothing here knows a container or a cgroup; callers say what an undo means. The file is JSON lines: a
+//! head and all intents in one write before the first effect, then the identity of each thing once it is made.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
+
+use crate::{Context, Error, Result};
+
+/// The record's name in a state directory.
+pub const FILE: &std::ffi::CStr = c"undo";
+
+/// A process, told apart from a later one of the same pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Its pid.
+    pub pid: i32,
+    /// Its pidfd's inode (Linux 6.9).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+    /// Before that, when it was started: field 22 of /proc/PID/stat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
+}
+
+/// Who and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// The record's format.
+    pub version: u32,
+    /// The container's id.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// How long the machine had been up, in milliseconds: a record of a longer time than now is another boot's.
+    pub uptime: u64,
+}
+
+/// A line after the head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Line {
+    /// A cgroup directory that did not exist, and is going to be made. `leaf` is the container's own, as opposed to one
+    /// on the way to it.
+    Cgroup {
+        /// Its path.
+        path: PathBuf,
+        /// Whether it is the container's own.
+        leaf: bool,
+    },
+    /// A directory was made.
+    Made {
+        /// Its path.
+        path: PathBuf,
+        /// Its inode.
+        inode: u64,
+    },
+    /// A process was started.
+    Process(Identity),
+}
+
+/// What there is to undo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undo {
+    /// End a process.
+    EndProcess(Identity),
+    /// Remove a cgroup directory, of this inode where it is known.
+    RemoveCgroup {
+        /// Its path.
+        path: PathBuf,
+        /// Its inode.
+        inode: Option<u64>,
+        /// Whether what runs in it is the container's.
+        leaf: bool,
+    },
+}
+
+/// A record as read.
+#[derive(Debug)]
+pub struct Record {
+    /// Who and when.
+    pub head: Head,
+    lines: Vec<Line>,
+}
+
+/// Milliseconds since boot, suspend included: CLOCK_BOOTTIME.
+pub fn uptime() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    now.map_or(0, |now| now.tv_sec() as u64 * 1000 + now.tv_nsec() as u64 / 1_000_000)
+}
+
+/// Writes a new record with all intents, and keeps it open for what follows.
+pub fn begin(directory: impl AsFd, head: &Head, intents: &[Line]) -> Result<File> {
+    let mut text = serde_json::to_vec(head)?;
+    text.push(b'\n');
+    for line in intents {
+        serde_json::to_writer(&mut text, line)?;
+        text.push(b'\n');
+    }
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC;
+    let file = openat(directory, FILE, flags, Mode::from_bits_truncate(0o600)).context(|| "make the undo record")?;
+    let mut file = File::from(file);
+    file.write_all(&text).context(|| "write the undo record")?;
+    Ok(file)
+}
+
+/// Adds what was made, in one write.
+pub fn append(file: &mut File, lines: &[Line]) -> Result<()> {
+    let mut text = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut text, line)?;
+        text.push(b'\n');
+    }
+    file.write_all(&text).context(|| "write the undo record")
+}
+
+/// Reads the record of a state directory; None where there is none, or not even its head was written.
+pub fn read(directory: impl AsFd) -> Result<Option<Record>> {
+    let file = match openat(directory, FILE, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty()) {
+        Err(nix::errno::Errno::ENOENT) => return Ok(None),
+        other => other.context(|| "open the undo record")?,
+    };
+    let mut text = String::new();
+    File::from(file).take(16 << 20).read_to_string(&mut text).context(|| "read the undo record")?;
+    parse(&text)
+}
+
+/// A last line without its end was being written when the writer died: what it names was not made, or was made after an
+/// intent that still stands.
+fn parse(text: &str) -> Result<Option<Record>> {
+    let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let Some(head) = lines.next() else { return Ok(None) };
+    let head: Head = serde_json::from_str(head).context(|| "the undo record's head")?;
+    if head.version != 1 {
+        let version = head.version;
+        return Err(Error::new(format!("the undo record has format {version}, and this nfrun knows 1: use a newer one")));
+    }
+    let lines = lines.map(serde_json::from_str).collect::<Result<_, _>>().context(|| "the undo record")?;
+    Ok(Some(Record { head, lines }))
+}
+
+impl Record {
+    /// Whether the record is of an earlier boot, in which everything but files has gone.
+    pub fn is_of_earlier_boot(&self) -> bool {
+        self.head.uptime > uptime()
+    }
+
+    /// What to undo, the last first.
+    pub fn undos(&self) -> Vec<Undo> {
+        let inode_of = |wanted: &PathBuf| {
+            self.lines.iter().rev().find_map(|line| match line {
+                Line::Made { path, inode } if path == wanted => Some(*inode),
+                _ => None,
+            })
+        };
+        let undos = self.lines.iter().rev().filter_map(|line| match line {
+            Line::Process(identity) => Some(Undo::EndProcess(*identity)),
+            Line::Cgroup { path, leaf } => {
+                Some(Undo::RemoveCgroup { path: path.clone(), inode: inode_of(path), leaf: *leaf })
+            }
+            Line::Made { .. } => None,
+        });
+        undos.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = concat!(
+        r#"{"version":1,"id":"a","bundle":"/b","uptime":5}"#, "\n",
+        r#"{"cgroup":{"path":"/c/p","leaf":false}}"#, "\n",
+        r#"{"cgroup":{"path":"/c/p/a","leaf":true}}"#, "\n",
+        r#"{"made":{"path":"/c/p/a","inode":7}}"#, "\n",
+        r#"{"process":{"pid":42,"inode":9}}"#, "\n",
+    );
+
+    #[test]
+    fn undos_come_backwards_with_their_identities() {
+        let record = parse(TEXT).unwrap().unwrap();
+        let identity = Identity { pid: 42, inode: Some(9), start: None };
+        assert_eq!(
+            record.undos(),
+            [
+                Undo::EndProcess(identity),
+                Undo::RemoveCgroup { path: "/c/p/a".into(), inode: Some(7), leaf: true },
+                Undo::RemoveCgroup { path: "/c/p".into(), inode: None, leaf: false },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_record_cut_anywhere_is_read_as_far_as_it_goes() {
+        for end in 0..TEXT.len() {
+            let record = parse(&TEXT[..end]).unwrap();
+            assert_eq!(record.is_none(), !TEXT[..end].contains('\n'), "{end}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Reading config.json, more strictly than oci-spec does: config.md, and the published schema.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+use serde_json::Value;
+
+use crate::{Context, Error, Result};
+
+/// The most that a config.json may have. Engines write some 10 kB; one of this size is a mistake or an attack.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// A bundle's configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The bundle's absolute path, links resolved.
+    pub bundle: PathBuf,
+    /// The document as it was read.
+    pub text: String,
+    /// What it says.
+    pub spec: Spec,
+}
+
+impl Config {
+    /// Reads a bundle's config.json.
+    pub fn load(bundle: &Path) -> Result<Self> {
+        let absolute = std::fs::canonicalize(bundle).context(|| format!("bundle {}", bundle.display()))?;
+        let path = absolute.join("config.json");
+        let text = read_bounded(&path).map_err(|error| match error.errno() {
+            Some(libc::ENOENT) => Error::invalid(format!(
+                "JSON specification file config.json not found in {}: {error} (make one with `spec`, or name the bundle with --bundle)",
+                absolute.display()
+            )),
+            _ => error.context(path.display()),
+        })?;
+        let spec = parse(&text).map_err(|error| error.context(path.display()))?;
+        Ok(Self { bundle: absolute, text, spec })
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<String> {
+    let file = std::fs::File::open(path).context(|| "open")?;
+    let length = file.metadata()?.len();
+    let too_long = || Error::invalid(format!("is larger than {} MiB: this is no container's configuration", MOST_BYTES >> 20));
+    if length > MOST_BYTES {
+        return Err(too_long());
+    }
+    let mut text = String::with_capacity(length as usize + 1);
+    file.take(MOST_BYTES + 1).read_to_string(&mut text).context(|| "read")?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(too_long());
+    }
+    Ok(text)
+}
+
+/// Parses a config.json's text. Errors name the field.
+pub fn parse(text: &str) -> Result<Spec> {
+    if text.trim().is_empty() {
+        return Err(Error::invalid("is empty: it must hold a JSON object"));
+    }
+    let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
+    check(&mut document)?;
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let path = error.path().to_string();
+        let cause = error.into_inner();
+        Error::invalid(if path == "." { cause.to_string() } else { format!("{path}: {cause}") })
+    })
+}
+
+/// Parses a process document, as `exec --process` takes.
+pub fn parse_process(text: &str) -> Result<oci_spec::runtime::Process> {
+    let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
+    drop_unknown_capabilities(document.pointer_mut("/capabilities"));
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let path = error.path().to_string();
+        Error::invalid(format!("process.{path}: {}", error.into_inner()))
+    })
+}
+
+/// What oci-spec lets pass, or refuses though runc takes it.
+fn check(document: &mut Value) -> Result<()> {
+    let Some(object) = document.as_object() else {
+        return Err(Error::invalid("must hold a JSON object"));
+    };
+    check_version(object.get("ociVersion"))?;
+    for foreign in ["solaris", "windows", "vm", "zos", "freebsd"] {
+        if object.get(foreign).is_some_and(|value| !value.is_null()) {
+            return Err(Error::invalid(format!("{foreign}: this configuration is for another platform than Linux")));
+        }
+    }
+    check_hugepages(document.pointer("/linux/resources/hugepageLimits"))?;
+    drop_unknown_capabilities(document.pointer_mut("/process/capabilities"));
+    // runc ignores what its own structs lack here, and so do engines that write it.
+    Ok(())
+}
+
+fn check_version(version: Option<&Value>) -> Result<()> {
+    let Some(version) = version else {
+        return Err(Error::invalid("ociVersion: is missing; write \"1.3.0\" or the version that the bundle follows"));
+    };
+    let Some(text) = version.as_str() else {
+        return Err(Error::invalid(format!("ociVersion: {version} is not text such as \"1.3.0\"")));
+    };
+    let core = text.split(['-', '+']).next().unwrap_or_default();
+    let parts: Vec<_> = core.split('.').map(str::parse::<u32>).collect();
+    match parts.as_slice() {
+        [Ok(0 | 1), Ok(_), Ok(_)] => Ok(()),
+        [Ok(major), Ok(_), Ok(_)] => Err(Error::invalid(format!("ociVersion: {text}: version {major} is not known; nfrun knows up to 1.3"))),
+        _ => Err(Error::invalid(format!("ociVersion: {text:?} is not a version such as \"1.3.0\""))),
+    }
+}
+
+/// pageSize is a number and KB, MB or GB: config-linux.md, "Huge page limits".
+fn check_hugepages(limits: Option<&Value>) -> Result<()> {
+    for (i, limit) in limits.and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let size = limit.get("pageSize").and_then(Value::as_str).unwrap_or_default();
+        let number = ["KB", "MB", "GB"].iter().find_map(|unit| size.strip_suffix(unit)).unwrap_or_default();
+        let valid = number.bytes().all(|byte| byte.is_ascii_digit()) && !number.is_empty() && !number.starts_with('0');
+        if !valid {
+            return Err(Error::invalid(format!(
+                "linux.resources.hugepageLimits[{i}].pageSize: {size:?} is not a size such as 2MB, 64KB or 1GB"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A capability that is not known is a newer kernel's: runc warns and goes on.
+fn drop_unknown_capabilities(sets: Option<&mut Value>) {
+    let Some(Value::Object(sets)) = sets else { return };
+    for (name, set) in sets {
+        let Some(list) = set.as_array_mut() else { continue };
+        list.retain(|capability| match capability.as_str() {
+            Some(text) if crate::init::capabilities::plan::number(text).is_none() => {
+                log::warn!("process.capabilities.{name}: unknown capability {text:?} left out");
+                false
+            }
+            _ => true,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let base = |linux: &str| format!(r#"{{"ociVersion":"1.0.0","root":{{"path":"r"}},"linux":{linux}}}"#);
+        assert!(refused(&base(r#"{"resources":{"pids":{"limit":"many"}}}"#)).starts_with("linux.resources.pids.limit: "));
+        assert!(refused(&base(r#"{"namespaces":[{"type":"nothing"}]}"#)).starts_with("linux.namespaces[0].type: "));
+        assert!(refused(&base(r#"{"resources":{"hugepageLimits":[{"pageSize":"64kB","limit":1}]}}"#)).contains("hugepageLimits[0].pageSize"));
+    }
+
+    #[test]
+    fn a_missing_or_foreign_version_is_refused() {
+        assert!(refused("{}").starts_with("ociVersion: is missing"));
+        assert!(refused(r#"{"ociVersion":"2.0.0"}"#).contains("version 2 is not known"));
+        assert!(refused(r#"{"ociVersion":1}"#).contains("ociVersion: 1 is not text"));
+        assert!(refused("").contains("is empty"));
+    }
+
+    #[test]
+    fn an_unknown_capability_is_left_out() {
+        let text = r#"{"ociVersion":"1.0.0","process":{"user":{"uid":0,"gid":0},"cwd":"/","args":["a"],
+            "capabilities":{"bounding":["CAP_KILL","CAP_FUTURE"]}}}"#;
+        let spec = parse(text).unwrap();
+        let sets = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap();
+        assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_no_overflow() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(refused(&format!(r#"{{"ociVersion":"1.0.0","annotations":{deep}}}"#)).contains("recursion limit"));
+    }
+}

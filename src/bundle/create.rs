@@ -1,0 +1,343 @@
+//! The plan of a container's start: config.json's order of things, and runc's where it says none.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Linux, LinuxIdMapping, Process, Spec};
+
+use super::plan::{IdMaps, Plan, RuntimeStep};
+use super::process::{self, Surroundings};
+use super::{accounts, ids};
+use crate::cgroup;
+use crate::init::capabilities::plan::Sets;
+use crate::init::namespaces::plan::{self as namespaces, Namespaces};
+use crate::init::program::{Draft, Source};
+use crate::init::{control, devices, exec, mounts, paths, rootfs, sysctls, terminal, user};
+use crate::{Context, Error, Result};
+
+/// What decides about a plan besides config.json.
+pub struct Circumstances<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The bundle's absolute path.
+    pub bundle: &'a Path,
+    /// The host's cgroups; None where cgroups are disabled.
+    pub cgroups: Option<&'a cgroup::Layout>,
+    /// The host's mount table, /proc/self/mountinfo.
+    pub mount_table: &'a str,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// Unless `--no-new-keyring`.
+    pub new_keyring: bool,
+    /// Whether the process waits for `start`.
+    pub waits: bool,
+    /// Whether the host may be looked at; without, what must exist there is left out.
+    pub look: bool,
+}
+
+/// A plan and what of it is remembered for later commands.
+pub struct Planned {
+    /// The steps.
+    pub plan: Plan,
+    /// The rootfs's absolute path.
+    pub rootfs: PathBuf,
+    /// The container's place among the cgroups.
+    pub place: Option<cgroup::Place>,
+    /// The namespaces that it does not share with its creator.
+    pub namespaces: u64,
+}
+
+struct Planner<'a> {
+    spec: &'a Spec,
+    around: &'a Circumstances<'a>,
+    linux: Linux,
+    namespaces: Namespaces,
+    rootfs: PathBuf,
+    notes: Vec<String>,
+}
+
+/// Plans the start of a container.
+pub fn plan(spec: &Spec, around: &Circumstances) -> Result<Planned> {
+    let linux = spec.linux().clone().unwrap_or_else(no_linux);
+    let namespaces = Namespaces::read(linux.namespaces().as_deref().unwrap_or_default())?;
+    let rootfs = find_rootfs(spec, around)?;
+    let mut planner = Planner { spec, around, linux, namespaces, rootfs, notes: Vec::new() };
+    planner.refuse_later()?;
+    planner.plan()
+}
+
+fn no_linux() -> Linux {
+    let mut linux = Linux::default();
+    // oci-spec's default is a container; ours is a config.json that says nothing.
+    linux.set_namespaces(None).set_masked_paths(None).set_readonly_paths(None).set_resources(None);
+    linux
+}
+
+fn find_rootfs(spec: &Spec, around: &Circumstances) -> Result<PathBuf> {
+    let Some(root) = spec.root() else {
+        return Err(Error::invalid("root: is missing: name the rootfs's path"));
+    };
+    if root.path().as_os_str().is_empty() {
+        return Err(Error::invalid("root.path: must not be empty"));
+    }
+    let path = around.bundle.join(root.path());
+    if !around.look {
+        return Ok(path);
+    }
+    let real = std::fs::canonicalize(&path).context(|| format!("root.path: rootfs ({}) does not exist", path.display()))?;
+    if !real.is_dir() {
+        return Err(Error::invalid(format!("root.path: rootfs ({}) is not a directory", path.display())));
+    }
+    if real == Path::new("/") {
+        return Err(Error::invalid("root.path: the host's / cannot be a rootfs"));
+    }
+    Ok(real)
+}
+
+impl Planner<'_> {
+    /// Refuses a property that is not there yet; without the host it is noted, since it asks for something of the host.
+    fn later(&mut self, field: &str) -> Result<()> {
+        if self.around.look {
+            return Err(Error::invalid(format!("{field}: is not supported yet; remove it from config.json")));
+        }
+        self.notes.push(field.to_owned());
+        Ok(())
+    }
+
+    fn refuse_later(&mut self) -> Result<()> {
+        let linux = &self.linux;
+        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let hooks = self.spec.hooks().as_ref().is_some_and(|hooks| {
+            let lists = [
+                #[allow(deprecated)]
+                hooks.prestart(),
+                hooks.create_runtime(),
+                hooks.create_container(),
+                hooks.start_container(),
+                hooks.poststart(),
+                hooks.poststop(),
+            ];
+            lists.into_iter().flatten().any(|list| !list.is_empty())
+        });
+        let later = [
+            ("hooks", hooks),
+            ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+            ("linux.mountLabel", given(linux.mount_label())),
+            ("linux.intelRdt", linux.intel_rdt().is_some()),
+            ("linux.memoryPolicy", linux.memory_policy().is_some()),
+            ("linux.personality", linux.personality().is_some()),
+            ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty())),
+        ];
+        for (field, _) in later.into_iter().filter(|(_, asked)| *asked) {
+            self.later(field)?;
+        }
+        let mounts = self.spec.mounts().as_deref().unwrap_or_default();
+        let mapped = |list: &Option<Vec<LinuxIdMapping>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        if let Some(i) = mounts.iter().position(|mount| mapped(mount.uid_mappings()) || mapped(mount.gid_mappings())) {
+            self.later(&format!("mounts[{i}].uidMappings and gidMappings"))?;
+        }
+        if let Some(process) = self.spec.process() {
+            process::refuse_later(process, &mut |field| self.later(field))?;
+        }
+        Ok(())
+    }
+
+    fn plan(mut self) -> Result<Planned> {
+        let Some(process) = self.spec.process() else { return self.without_process() };
+        exec::plan::check(process)?;
+        let mut draft = Draft::default();
+        let mut first = vec![RuntimeStep::MakeState];
+        let place = self.cgroups(&mut first, &mut draft)?;
+        let maps = self.id_maps()?;
+        let late_maps = namespaces::enter(&self.namespaces, &mut draft);
+        if self.namespaces.makes(libc::CLONE_NEWCGROUP) {
+            draft.step(crate::init::namespaces::step::Step::Unshare { kinds: libc::CLONE_NEWCGROUP as u64 });
+        }
+        namespaces::session(self.around.new_keyring.then_some(self.around.id), &mut draft)?;
+        user::plan::score(process, &mut draft)?;
+        self.root(process, place.as_ref(), &mut draft)?;
+        let surroundings = self.surroundings(process)?;
+        surroundings.prepare(process, &mut draft)?;
+        draft.step(control::step::Step::AwaitRuntime {});
+        let ready = draft.len();
+        if self.around.waits {
+            process::wait_for_start(&mut draft);
+        }
+        surroundings.run(process, &mut draft)?;
+        drop(surroundings);
+        let between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps));
+        let spawn = RuntimeStep::Spawn { kinds: self.namespaces.at_clone(), maps: maps.filter(|_| late_maps.is_none()) };
+        let mut plan = Plan::assemble(first, spawn, draft, between);
+        plan.notes = self.notes;
+        Ok(Planned { plan, rootfs: self.rootfs, place, namespaces: self.namespaces.all() })
+    }
+
+    /// A configuration without a process can be planned, not created: config.md, "Process".
+    fn without_process(self) -> Result<Planned> {
+        if self.around.look {
+            return Err(Error::invalid("process: is missing: the container would have nothing to run"));
+        }
+        let plan = Plan { notes: self.notes, ..Plan::default() };
+        Ok(Planned { plan, rootfs: self.rootfs, place: None, namespaces: self.namespaces.all() })
+    }
+
+    fn cgroups(&self, first: &mut Vec<RuntimeStep>, draft: &mut Draft) -> Result<Option<cgroup::Place>> {
+        let resources = self.linux.resources().as_ref();
+        let Some(layout) = self.around.cgroups.filter(|_| self.around.look) else {
+            let asked = resources.is_some_and(cgroup::limits_anything);
+            if asked && self.around.look {
+                return Err(Error::invalid("linux.resources: cgroups are disabled, so nothing can be limited"));
+            }
+            return Ok(None);
+        };
+        let path = self.linux.cgroups_path().as_deref();
+        let place = cgroup::place(layout, path, self.around.id)?;
+        let steps = cgroup::plan(layout, &place, resources)?;
+        first.extend(steps.into_iter().map(RuntimeStep::Cgroup));
+        for tasks in place.tasks_files() {
+            let path = crate::init::program::text("linux.cgroupsPath", tasks.as_os_str().as_encoded_bytes())?;
+            let tasks = draft.slot(Source::Tasks { path: tasks });
+            let path = crate::init::wire::Text(&path);
+            draft.step(crate::init::cgroups::step::Step::Enter { tasks, path });
+        }
+        Ok(Some(place))
+    }
+
+    fn id_maps(&self) -> Result<Option<IdMaps>> {
+        let uids = self.linux.uid_mappings().as_deref().unwrap_or_default();
+        let gids = self.linux.gid_mappings().as_deref().unwrap_or_default();
+        let maps = IdMaps { uids: ids::map("linux.uidMappings", uids)?, gids: ids::map("linux.gidMappings", gids)? };
+        let none = uids.is_empty() && gids.is_empty();
+        if self.namespaces.makes(libc::CLONE_NEWUSER) {
+            for (field, list) in [("linux.uidMappings", uids), ("linux.gidMappings", gids)] {
+                if !ids::is_mapped(list, 0) {
+                    return Err(Error::invalid(format!(
+                        "{field}: a new user namespace needs id 0 mapped, or nothing in it may be set up"
+                    )));
+                }
+            }
+            return Ok(Some(maps));
+        }
+        if !none && !self.namespaces.has(libc::CLONE_NEWUSER) {
+            return Err(Error::invalid(
+                "linux.uidMappings: User namespace mappings specified, but user namespace isn't enabled in the config",
+            ));
+        }
+        Ok(None)
+    }
+
+    /// From the host's tree to the container's own, and all that is done there as root.
+    fn root(&self, process: &Process, place: Option<&cgroup::Place>, draft: &mut Draft) -> Result<()> {
+        let linux = &self.linux;
+        let masked = linux.masked_paths().as_deref().unwrap_or_default();
+        let read_only = linux.readonly_paths().as_deref().unwrap_or_default();
+        let hostname = self.spec.hostname().as_deref();
+        let domainname = self.spec.domainname().as_deref();
+        namespaces::name_host(&self.namespaces, hostname, domainname, draft)?;
+        let none = std::collections::HashMap::new();
+        sysctls::plan::set(linux.sysctl().as_ref().unwrap_or(&none), &self.namespaces, draft)?;
+        if !self.namespaces.has(libc::CLONE_NEWNS) {
+            return self.chroot(process, draft);
+        }
+        let root = self.spec.root().as_ref();
+        let root = rootfs::plan::Root {
+            path: &self.rootfs,
+            read_only: root.is_some_and(|root| root.readonly().unwrap_or(false)),
+            propagation: linux.rootfs_propagation().as_deref(),
+            parent: self.parent_mount(),
+            no_pivot: self.around.no_pivot,
+        };
+        root.attach(draft)?;
+        let mounts = self.spec.mounts().as_deref().unwrap_or_default();
+        let cgroups = place.map(cgroup::Place::directories).unwrap_or_default();
+        let scene = mounts::plan::Scene {
+            bundle: self.around.bundle,
+            rootfs: &self.rootfs,
+            look: self.around.look,
+            cgroups: &cgroups,
+            cgroup_namespace: self.namespaces.has(libc::CLONE_NEWCGROUP),
+        };
+        mounts::plan::mount_all(mounts, &scene, draft)?;
+        let devices = linux.devices().as_deref().unwrap_or_default();
+        devices::plan::fill(devices, mounts, self.namespaces.has(libc::CLONE_NEWUSER), draft)?;
+        if process.terminal().unwrap_or(false) {
+            terminal::plan::open(process, true, draft)?;
+        }
+        paths::plan::prepare(masked, draft);
+        root.enter(draft)?;
+        self.working_directory(process, draft)?;
+        paths::plan::hide(masked, read_only, draft)?;
+        root.seal(draft);
+        Ok(())
+    }
+
+    /// runc makes a missing working directory.
+    fn working_directory(&self, process: &Process, draft: &mut Draft) -> Result<()> {
+        if process.cwd() == Path::new("/") {
+            return Ok(());
+        }
+        let path = crate::init::program::text("process.cwd", process.cwd().as_os_str().as_encoded_bytes())?;
+        draft.step(rootfs::step::Step::MakeDirectory { path: crate::init::wire::Text(&path) });
+        Ok(())
+    }
+
+    /// Without a mount namespace every mount would be the host's: only the root directory is changed.
+    fn chroot(&self, process: &Process, draft: &mut Draft) -> Result<()> {
+        let linux = &self.linux;
+        let asked = [
+            ("mounts", self.spec.mounts().as_ref().is_some_and(|mounts| !mounts.is_empty())),
+            ("root.readonly", self.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false)),
+            ("linux.maskedPaths", linux.masked_paths().as_ref().is_some_and(|paths| !paths.is_empty())),
+            ("linux.readonlyPaths", linux.readonly_paths().as_ref().is_some_and(|paths| !paths.is_empty())),
+            ("linux.devices", linux.devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+            ("linux.rootfsPropagation", linux.rootfs_propagation().is_some()),
+            ("process.terminal", process.terminal().unwrap_or(false)),
+        ];
+        if let Some((field, _)) = asked.into_iter().find(|(_, asked)| *asked) {
+            return Err(Error::invalid(format!(
+                "{field}: needs a mount namespace of the container's own, or it would change the host's; add one to linux.namespaces"
+            )));
+        }
+        rootfs::plan::chroot(&self.rootfs, draft)
+    }
+
+    /// The mount point that holds the rootfs.
+    fn parent_mount(&self) -> Option<&Path> {
+        let points = self.around.mount_table.lines().filter_map(|line| line.split(' ').nth(4));
+        points.map(Path::new).filter(|point| self.rootfs.starts_with(point)).max_by_key(|point| point.as_os_str().len())
+    }
+
+    fn surroundings(&self, process: &Process) -> Result<Surroundings<'_>> {
+        let uid = process.user().uid();
+        let home = || accounts::home(&self.rootfs, uid).filter(|_| self.around.look);
+        let filter = self.linux.seccomp().as_ref().map(crate::seccomp::compile).transpose()?.flatten();
+        let maps = (self.linux.uid_mappings().as_deref(), self.linux.gid_mappings().as_deref());
+        Ok(Surroundings {
+            maps: match maps {
+                (Some(uids), Some(gids)) if self.namespaces.makes(libc::CLONE_NEWUSER) => Some((uids, gids)),
+                _ => None,
+            },
+            filter,
+            environment: exec::plan::environment(process, home)?,
+            capabilities: Sets::read(process.capabilities().as_ref()),
+        })
+    }
+}
+
+/// The runtime's steps while init does its own: after how many of init's each comes.
+fn order(ready: usize, forks: bool, late_maps: Option<(&IdMaps, usize)>) -> Vec<(usize, RuntimeStep)> {
+    let mut between = vec![(0, RuntimeStep::Record)];
+    if let Some((maps, after)) = late_maps {
+        between.extend([
+            (after, RuntimeStep::AwaitInit),
+            (after, RuntimeStep::MapIds(maps.clone())),
+            (after, RuntimeStep::Release),
+        ]);
+    }
+    between.push((ready, RuntimeStep::AwaitInit));
+    if forks {
+        // Init has gone on as another process by now.
+        between.push((ready, RuntimeStep::Record));
+    }
+    between.extend([(ready, RuntimeStep::Save), (ready, RuntimeStep::Release)]);
+    between
+}

@@ -1,0 +1,91 @@
+//! The plan of one more process in a running container.
+
+use std::path::Path;
+
+use oci_spec::runtime::{Linux, Process, Spec};
+
+use super::accounts;
+use super::plan::{Plan, RuntimeStep};
+use super::process::{self, Surroundings};
+use crate::cgroup;
+use crate::init::capabilities::plan::Sets;
+use crate::init::namespaces::{plan as namespaces, step::Step as Namespaces};
+use crate::init::program::{Draft, Source, text};
+use crate::init::wire::Text;
+use crate::init::{control, exec, terminal, user};
+use crate::{Error, Result};
+
+/// What decides about an exec besides the process.
+pub struct Circumstances<'a> {
+    /// The container's configuration, as it was created.
+    pub spec: &'a Spec,
+    /// Its cgroups, or those beneath it that the caller asked for.
+    pub place: Option<&'a cgroup::Place>,
+    /// The namespaces that it does not share with the host: CLONE_NEW* flags.
+    pub namespaces: u64,
+    /// Its root as the host sees it, /proc/PID/root.
+    pub root: &'a Path,
+}
+
+/// Plans an exec.
+pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
+    exec::plan::check(process)?;
+    process::refuse_later(process, &mut |field| {
+        Err(Error::invalid(format!("{field}: is not supported yet; leave it out")))
+    })?;
+    let mut draft = Draft::default();
+    for tasks in around.place.map(cgroup::Place::tasks_files).unwrap_or_default() {
+        let path = text("cgroup", tasks.as_os_str().as_encoded_bytes())?;
+        let tasks = draft.slot(Source::Tasks { path: tasks });
+        draft.step(crate::init::cgroups::step::Step::Enter { tasks, path: Text(&path) });
+    }
+    user::plan::score(process, &mut draft)?;
+    if around.namespaces & libc::CLONE_NEWNS as u64 == 0 {
+        // Without a mount namespace to join, the container's root is only a directory.
+        crate::init::rootfs::plan::chroot(around.root, &mut draft)?;
+    }
+    join(around.namespaces, &mut draft);
+    namespaces::session(None, &mut draft)?;
+    if process.terminal().unwrap_or(false) {
+        terminal::plan::open(process, false, &mut draft)?;
+    }
+    let surroundings = surroundings(process, around)?;
+    surroundings.prepare(process, &mut draft)?;
+    draft.step(control::step::Step::AwaitRuntime {});
+    let ready = draft.len();
+    surroundings.run(process, &mut draft)?;
+    let spawn = RuntimeStep::Spawn { kinds: 0, maps: None };
+    let between = vec![(ready, RuntimeStep::AwaitInit), (ready, RuntimeStep::Save), (ready, RuntimeStep::Release)];
+    Ok(Plan::assemble(Vec::new(), spawn, draft, between))
+}
+
+/// All namespaces of init at once; those that hold only children by going on as one.
+fn join(kinds: u64, draft: &mut Draft) {
+    if kinds == 0 {
+        return;
+    }
+    let process = draft.slot(Source::Process);
+    draft.step(Namespaces::JoinProcess { process, kinds });
+    if kinds & (libc::CLONE_NEWPID as u64 | 0x80) != 0 {
+        draft.step(Namespaces::Fork { kinds: 0 });
+    }
+    if kinds & libc::CLONE_NEWUSER as u64 != 0 {
+        draft.step(Namespaces::BecomeRoot {});
+    }
+}
+
+fn surroundings<'a>(process: &Process, around: &Circumstances<'a>) -> Result<Surroundings<'a>> {
+    let linux = around.spec.linux().as_ref();
+    let filter = linux.and_then(|linux| linux.seccomp().as_ref());
+    let own_user = around.namespaces & libc::CLONE_NEWUSER as u64 != 0;
+    let maps = linux.filter(|_| own_user).and_then(|linux: &'a Linux| {
+        linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref())
+    });
+    let uid = process.user().uid();
+    Ok(Surroundings {
+        maps,
+        filter: filter.map(crate::seccomp::compile).transpose()?.flatten(),
+        environment: exec::plan::environment(process, || accounts::home(around.root, uid))?,
+        capabilities: Sets::read(process.capabilities().as_ref()),
+    })
+}

@@ -1,0 +1,208 @@
+//! The plan: one ordered list of steps, each with its side. `plan` prints it, create and exec carry it out.
+
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
+
+use serde::ser::{SerializeSeq, SerializeStruct};
+use serde::{Serialize, Serializer};
+
+use crate::cgroup;
+use crate::init::namespaces::plan::names;
+use crate::init::program::{Draft, Program, Source};
+
+/// A step of the runtime.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RuntimeStep {
+    /// Make the state directory, take its lock and write the undo record.
+    MakeState,
+    /// A step of the cgroup family.
+    Cgroup(cgroup::Step),
+    /// Open something for init, as the slot of this number.
+    Open(u32, Source),
+    /// Start init in new namespaces.
+    Spawn {
+        /// CLONE_NEW* flags.
+        kinds: u64,
+        /// The id maps' text where clone3 makes a user namespace.
+        maps: Option<IdMaps>,
+    },
+    /// Note who init is, so that it can be ended.
+    Record,
+    /// Wait until init waits for the runtime.
+    AwaitInit,
+    /// Write the id maps of the user namespace that init made as it forked.
+    MapIds(IdMaps),
+    /// Let a waiting init go on.
+    Release,
+    /// Write state.json, the pid file, and send the pidfd.
+    Save,
+}
+
+/// /proc/PID/uid_map and gid_map.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct IdMaps {
+    /// uid_map.
+    pub uids: String,
+    /// gid_map.
+    pub gids: String,
+}
+
+impl Display for RuntimeStep {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeState => f.write_str("make the state directory and write the undo record"),
+            Self::Cgroup(step) => step.fmt(f),
+            Self::Open(_, source) => source.fmt(f),
+            Self::Spawn { kinds, maps } => {
+                write!(f, "start init in new namespaces {}", names(*kinds))?;
+                if maps.is_some() { f.write_str(" and write its id maps") } else { Ok(()) }
+            }
+            Self::Record => f.write_str("record init"),
+            Self::AwaitInit => f.write_str("wait for init"),
+            Self::MapIds(_) => f.write_str("write the id maps of init's user namespace"),
+            Self::Release => f.write_str("let init go on"),
+            Self::Save => f.write_str("write state.json, pid file and pidfd"),
+        }
+    }
+}
+
+/// One entry of the list.
+#[derive(Debug, Clone)]
+enum Entry {
+    Runtime(RuntimeStep),
+    /// Its place in the program.
+    Init(usize),
+}
+
+/// A whole plan.
+#[derive(Debug, Default)]
+pub struct Plan {
+    entries: Vec<Entry>,
+    program: Program,
+    slots: usize,
+    /// What was left out because the host was not to be looked at.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Puts the parts in their order: what the runtime does first, what it opens, the start of init, then init's steps
+    /// with the runtime's own in between (`between`: after how many of init's).
+    pub fn assemble(first: Vec<RuntimeStep>, spawn: RuntimeStep, draft: Draft, between: Vec<(usize, RuntimeStep)>) -> Self {
+        let (steps, sources) = draft.finish();
+        let mut plan = Self { slots: sources.len(), ..Self::default() };
+        let opens = sources.into_iter().enumerate().map(|(slot, source)| RuntimeStep::Open(slot as u32, source));
+        plan.entries.extend(first.into_iter().chain(opens).chain([spawn]).map(Entry::Runtime));
+        let mut between = between.into_iter().peekable();
+        for (done, step) in steps.iter().enumerate() {
+            while let Some((_, step)) = between.next_if(|(after, _)| *after <= done) {
+                plan.entries.push(Entry::Runtime(step));
+            }
+            let number = plan.entries.len() as u32 + 1;
+            let place = plan.program.push(number, step);
+            plan.entries.push(Entry::Init(place));
+        }
+        plan.entries.extend(between.map(|(_, step)| Entry::Runtime(step)));
+        plan
+    }
+
+    /// The runtime's steps with their numbers, from 1.
+    pub fn runtime_steps(&self) -> impl Iterator<Item = (u32, &RuntimeStep)> {
+        self.entries.iter().zip(1..).filter_map(|(entry, number)| match entry {
+            Entry::Runtime(step) => Some((number, step)),
+            Entry::Init(_) => None,
+        })
+    }
+
+    /// What init reads behind the head.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// How many descriptors init is given.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// A step in words, by its number; None for a number that is not in the plan.
+    pub fn describe(&self, number: u32) -> Option<String> {
+        Some(match self.entries.get((number as usize).checked_sub(1)?)? {
+            Entry::Runtime(step) => step.to_string(),
+            Entry::Init(place) => self.program.step(*place)?.to_string(),
+        })
+    }
+
+    /// The number of init's last step.
+    pub fn last_init_step(&self) -> u32 {
+        let last = self.entries.iter().rposition(|entry| matches!(entry, Entry::Init(_)));
+        last.map_or(0, |last| last as u32 + 1)
+    }
+
+    /// The cgroups that the plan makes.
+    pub fn cgroup_directories(&self) -> Vec<PathBuf> {
+        self.runtime_steps()
+            .filter_map(|(_, step)| match step {
+                RuntimeStep::Cgroup(step) => step.makes(),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (entry, number) in self.entries.iter().zip(1..) {
+            let side = if matches!(entry, Entry::Init(_)) { "init" } else { "runtime" };
+            writeln!(f, "{number:>4}  {side:<7}  {}", self.describe(number).unwrap_or_default())?;
+        }
+        let inits = self.entries.iter().filter(|entry| matches!(entry, Entry::Init(_))).count();
+        writeln!(f, "{} steps: {} of the runtime, {inits} of init", self.entries.len(), self.entries.len() - inits)?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "left out: {note}"))
+    }
+}
+
+impl Serialize for Plan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut plan = serializer.serialize_struct("Plan", 2)?;
+        plan.serialize_field("steps", &Steps(self))?;
+        plan.serialize_field("leftOut", &self.notes)?;
+        plan.end()
+    }
+}
+
+struct Steps<'a>(&'a Plan);
+
+impl Serialize for Steps<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.0.entries.len()))?;
+        for (entry, number) in self.0.entries.iter().zip(1..) {
+            list.serialize_element(&Line { plan: self.0, entry, number })?;
+        }
+        list.end()
+    }
+}
+
+struct Line<'a> {
+    plan: &'a Plan,
+    entry: &'a Entry,
+    number: u32,
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_struct("Line", 4)?;
+        line.serialize_field("number", &self.number)?;
+        match self.entry {
+            Entry::Runtime(step) => {
+                line.serialize_field("side", "runtime")?;
+                line.serialize_field("step", step)?;
+            }
+            Entry::Init(place) => {
+                line.serialize_field("side", "init")?;
+                line.serialize_field("step", &self.plan.program.step(*place))?;
+            }
+        }
+        line.serialize_field("words", &self.plan.describe(self.number))?;
+        line.end()
+    }
+}

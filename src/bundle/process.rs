@@ -1,0 +1,102 @@
+//! The part of a plan that a process has, whether it is the container's first or one of exec.
+
+use std::ffi::CString;
+
+use oci_spec::runtime::{LinuxIdMapping, Process};
+
+use super::ids;
+use crate::init::capabilities::plan::{self as capabilities, Sets};
+use crate::init::program::Draft;
+use crate::init::wire::Bytes;
+use crate::init::{control, exec, seccomp, terminal, user};
+use crate::seccomp::Filter;
+use crate::{Error, Result};
+
+/// What a process needs besides its own document.
+pub struct Surroundings<'a> {
+    /// The user namespace's maps, where there is one.
+    pub maps: Option<(&'a [LinuxIdMapping], &'a [LinuxIdMapping])>,
+    /// The container's compiled filter.
+    pub filter: Option<Filter>,
+    /// The environment.
+    pub environment: Vec<CString>,
+    /// The capability sets.
+    pub capabilities: Sets,
+}
+
+/// Properties of a process that come with a later version.
+pub fn refuse_later(process: &Process, refuse: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let later = [
+        ("process.apparmorProfile", given(process.apparmor_profile())),
+        ("process.selinuxLabel", given(process.selinux_label())),
+        ("process.ioPriority", process.io_priority().is_some()),
+        ("process.scheduler", process.scheduler().is_some()),
+        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
+    ];
+    later.into_iter().filter(|(_, asked)| *asked).try_for_each(|(field, _)| refuse(field))
+}
+
+impl Surroundings<'_> {
+    /// Ids, limits and terminal, before the process is told to go on.
+    pub fn prepare(&self, process: &Process, draft: &mut Draft) -> Result<()> {
+        let ids = process.user();
+        if let Some((uids, gids)) = self.maps {
+            let unmapped = |field: &str, id: u32| {
+                Err(Error::invalid(format!("process.user.{field}: {id} is not mapped in the user namespace")))
+            };
+            if !ids::is_mapped(uids, ids.uid()) {
+                return unmapped("uid", ids.uid());
+            }
+            if !ids::is_mapped(gids, ids.gid()) {
+                return unmapped("gid", ids.gid());
+            }
+        }
+        if process.terminal().unwrap_or(false) {
+            draft.step(terminal::step::Step::Attach {});
+        } else {
+            user::plan::own_stdio(process, draft);
+        }
+        user::plan::limits(process.rlimits().as_deref().unwrap_or_default(), draft)?;
+        user::plan::umask(process, draft);
+        self.capabilities.bound(draft);
+        exec::plan::change_directory(process, false, draft)?;
+        user::plan::become_user(process, true, draft);
+        exec::plan::change_directory(process, true, draft)?;
+        let privileged_load = self.loads_with_privilege(process);
+        if process.no_new_privileges().unwrap_or(false) {
+            capabilities::no_new_privileges(draft);
+        }
+        // The search is made with the capabilities that the process will have.
+        if privileged_load { self.capabilities.narrow(draft) } else { self.capabilities.set(draft) }
+        exec::plan::find(process, &self.environment, draft)
+    }
+
+    /// Without no_new_privs the load of a filter needs CAP_SYS_ADMIN, so capabilities go after it; with it the load comes
+    /// last, so that the filter need not allow what init still does.
+    fn loads_with_privilege(&self, process: &Process) -> bool {
+        self.filter.is_some() && !process.no_new_privileges().unwrap_or(false)
+    }
+
+    /// The filter and the command: what is done once the process may run.
+    pub fn run(&self, process: &Process, draft: &mut Draft) -> Result<()> {
+        let privileged_load = self.loads_with_privilege(process);
+        if privileged_load {
+            self.capabilities.widen(draft);
+        }
+        if let Some(filter) = &self.filter {
+            draft.step(seccomp::step::Step::Load { flags: filter.flags, program: Bytes(&filter.bytes()) });
+        }
+        if privileged_load {
+            self.capabilities.set(draft);
+        }
+        exec::plan::run(process, &self.environment, draft)
+    }
+}
+
+/// Closing what init does not need while it waits; with a listener it then waits for `start`.
+pub fn wait_for_start(draft: &mut Draft) {
+    let listener = draft.slot(crate::init::program::Source::Listener);
+    draft.step(control::step::Step::CloseDescriptors { listener: Some(listener) });
+    draft.step(control::step::Step::AwaitStart {});
+}

@@ -1,0 +1,104 @@
+//! Ending containers: one idempotent replay of the undo record, whoever asks for it.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::store::{self, Directory, Locked};
+use super::{ContainerId, Globals, Status, fault, identity, status};
+use crate::undo::{self, Identity, Undo};
+use crate::{Error, Kind, Result, cgroup, sys};
+
+/// How long a killed process may take to end before the command gives up and says where it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Removes a stopped container; with `force` one in any state, and none that does not exist.
+pub fn delete(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
+    match delete_existing(globals, id, force) {
+        Err(error) if force && error.kind() == Kind::NoSuchContainer => Ok(()),
+        other => other,
+    }
+}
+
+fn delete_existing(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
+    let Some(locked) = Directory::open(&globals.root, id)?.lock()? else {
+        return Err(store::no_such_container(id));
+    };
+    let Some(state) = locked.directory.state()? else {
+        // Half-made: finished here, but there was no container to delete.
+        undo(locked)?;
+        return Err(store::no_such_container(id));
+    };
+    // A created container has run nothing of the user's, so runc deletes it without force.
+    let now = status::of(&state);
+    if !force && !matches!(now, Status::Stopped | Status::Created) {
+        let (id, now) = (id.as_str(), now.as_str());
+        return Err(Error::new(format!("cannot delete container {id} that is not stopped: {now}")).kind_of(Kind::WrongState));
+    }
+    undo(locked)
+}
+
+/// Replays a container's record and removes its directory. What is left after a failure is tried again by the next.
+pub fn undo(locked: Locked) -> Result<()> {
+    fault::point();
+    let place = locked.directory.begin_removal()?.and_then(|state| state.place);
+    let record = undo::read(&locked.directory)?.filter(|record| !record.is_of_earlier_boot());
+    let undos = record.as_ref().map(undo::Record::undos).unwrap_or_default();
+    // Everything in the container's cgroups is the container's, also where it has no pid namespace that ends with init.
+    if let Some(place) = place.filter(|_| record.is_some()) {
+        fault::point();
+        place.signal_all(libc::SIGKILL)?;
+    }
+    for step in &undos {
+        fault::point();
+        match step {
+            Undo::EndProcess(identity) => end_process(identity)?,
+            Undo::RemoveCgroup { path, inode, leaf } => cgroup::remove_directory(path, *inode, *leaf, PATIENCE)?,
+        }
+    }
+    fault::point();
+    locked.remove()
+}
+
+fn end_process(identity: &Identity) -> Result<()> {
+    let Some(process) = identity::find(identity) else { return Ok(()) };
+    match sys::pidfd::signal(process.as_fd(), libc::SIGKILL) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Err(errno) => return Err(Error::from(errno).context(format!("kill process {}", identity.pid))),
+    }
+    if sys::pidfd::wait_for_end(process.as_fd(), Some(PATIENCE)) {
+        // Where this process is its parent, it is reaped here.
+        let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(identity.pid), Some(nix::sys::wait::WaitPidFlag::WNOHANG));
+        return Ok(());
+    }
+    let where_it_hangs = cgroup::describe_stuck(identity.pid);
+    Err(Error::new(format!("process {} does not end after SIGKILL: {where_it_hangs}", identity.pid)))
+}
+
+/// Finishes every half-made or half-deleted container of the root, and those of an earlier boot; returns their ids.
+pub fn gc(globals: &Globals) -> Result<Vec<String>> {
+    let mut finished = Vec::new();
+    let mut failed = None;
+    for id in store::ids(&globals.root)?.unwrap_or_default() {
+        match collect(globals, &id) {
+            Ok(true) => finished.push(id.to_string()),
+            Ok(false) => {}
+            Err(error) => failed = Some(error.context(id.to_string())),
+        }
+    }
+    failed.map_or(Ok(finished), Err)
+}
+
+fn collect(globals: &Globals, id: &ContainerId) -> Result<bool> {
+    let directory = match Directory::open(&globals.root, id) {
+        Err(error) if error.kind() == Kind::NoSuchContainer => return Ok(false),
+        other => other?,
+    };
+    let Ok(Some(locked)) = directory.try_lock()? else { return Ok(false) };
+    let half_made = locked.directory.state()?.is_none();
+    let earlier_boot = undo::read(&locked.directory)?.is_some_and(|record| record.is_of_earlier_boot());
+    if half_made || earlier_boot {
+        undo(locked)?;
+        return Ok(true);
+    }
+    Ok(false)
+}

@@ -1,0 +1,247 @@
+//! Creating a container: the plan's runtime steps, one after the other.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use super::launch::Launch;
+use super::store::{self, Directory, Locked, START_SOCKET, State};
+use super::{CgroupManager, ContainerId, CreateOptions, Globals, cleanup, fault, identity, status, terminal};
+use crate::bundle::create::{Circumstances, Planned};
+use crate::bundle::plan::RuntimeStep;
+use crate::bundle::{self, Config, Plan};
+use crate::init::program::Source;
+use crate::sys::spawn::Spawned;
+use crate::undo::{self, Head, Line};
+use crate::{Context, Error, Result, cgroup};
+
+/// Creates a container from a bundle and leaves it waiting for `start`.
+pub fn create(globals: &Globals, id: &ContainerId, options: &CreateOptions) -> Result<()> {
+    let config = Config::load(&options.bundle)?;
+    let wants_terminal = wants_terminal(&config);
+    match (wants_terminal, &options.console_socket) {
+        (true, None) => {
+            return Err(Error::invalid(
+                "cannot allocate tty if runc will detach without setting console socket: process.terminal is true; pass --console-socket, or set it to false",
+            ));
+        }
+        (false, Some(_)) => {
+            return Err(Error::invalid(
+                "cannot use console socket if runc will not detach or allocate tty: process.terminal is false",
+            ));
+        }
+        _ => {}
+    }
+    let creation = Creation::begin(globals, id, options, &config, true)?;
+    let console = options.console_socket.as_deref().map(terminal::connect).transpose()?;
+    creation.carry_out(console).map(drop)
+}
+
+/// Whether config.json asks for a terminal.
+pub fn wants_terminal(config: &Config) -> bool {
+    config.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false)
+}
+
+/// What create would do, without doing it.
+pub fn plan(globals: &Globals, id: &ContainerId, bundle: &Path, no_host: bool) -> Result<Plan> {
+    let config = Config::load(bundle)?;
+    let options = CreateOptions { bundle: config.bundle.clone(), ..CreateOptions::default() };
+    Ok(make_plan(globals, id, &options, &config, true, !no_host)?.plan)
+}
+
+fn make_plan(
+    globals: &Globals,
+    id: &ContainerId,
+    options: &CreateOptions,
+    config: &Config,
+    waits: bool,
+    look: bool,
+) -> Result<Planned> {
+    let table = if look { std::fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")? } else { String::new() };
+    let layout = host_cgroups(globals, &table, look)?;
+    let around = Circumstances {
+        id: id.as_str(),
+        bundle: &config.bundle,
+        cgroups: layout.as_ref(),
+        mount_table: &table,
+        no_pivot: options.no_pivot,
+        new_keyring: !options.no_new_keyring,
+        waits,
+        look,
+    };
+    bundle::create::plan(&config.spec, &around)
+}
+
+fn host_cgroups(globals: &Globals, table: &str, look: bool) -> Result<Option<cgroup::Layout>> {
+    match globals.cgroup_manager {
+        CgroupManager::Systemd => Err(Error::invalid(
+            "--systemd-cgroup: systemd as cgroup manager is not supported yet; use cgroupfs",
+        )),
+        CgroupManager::Disabled => Ok(None),
+        CgroupManager::Cgroupfs if !look => Ok(None),
+        CgroupManager::Cgroupfs => {
+            let own = std::fs::read_to_string("/proc/self/cgroup").context(|| "read /proc/self/cgroup")?;
+            cgroup::Layout::parse(table, &own).map(Some)
+        }
+    }
+}
+
+/// A container that is being created. Dropped before its end, it undoes what it has done.
+pub struct Creation<'a> {
+    id: &'a ContainerId,
+    options: &'a CreateOptions,
+    config: &'a Config,
+    globals: &'a Globals,
+    planned: Planned,
+    locked: Option<Locked>,
+    record: Option<File>,
+}
+
+/// A container whose init is set up, and runs or waits for `start`.
+pub struct Created {
+    /// Its first process.
+    pub init: Spawned,
+    /// Its directory, locked.
+    pub locked: Locked,
+}
+
+impl<'a> Creation<'a> {
+    /// Plans, and makes nothing.
+    pub fn begin(
+        globals: &'a Globals,
+        id: &'a ContainerId,
+        options: &'a CreateOptions,
+        config: &'a Config,
+        waits: bool,
+    ) -> Result<Self> {
+        let planned = make_plan(globals, id, options, config, waits, true)?;
+        Ok(Self { id, options, config, globals, planned, locked: None, record: None })
+    }
+
+    /// Carries the plan out. On any error nothing is left.
+    pub fn carry_out(mut self, console: Option<OwnedFd>) -> Result<Created> {
+        let outcome = self.perform(console);
+        match (outcome, self.locked.take()) {
+            (Ok(init), Some(locked)) => Ok(Created { init, locked }),
+            (Ok(_), None) => Err(Error::new("the plan made no state directory")),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(locked)) => {
+                if let Err(left) = cleanup::undo(locked) {
+                    log::warn!("clean up after the failed create: {left}; `gc` will try again");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn perform(&mut self, mut console: Option<OwnedFd>) -> Result<Spawned> {
+        let plan = std::mem::take(&mut self.planned.plan);
+        let mut launch = Launch::new(&plan, self.options.preserve_fds)?;
+        let mut made = cgroup::Made::default();
+        for (_, step) in plan.runtime_steps() {
+            fault::point();
+            match step {
+                RuntimeStep::MakeState => self.make_state(&plan)?,
+                RuntimeStep::Cgroup(step) => made.perform(step)?,
+                RuntimeStep::Open(slot, source) => {
+                    self.note_made(&mut made)?;
+                    self.open(&mut launch, *slot, source, &mut console)?;
+                }
+                RuntimeStep::Spawn { kinds, maps } => {
+                    self.note_made(&mut made)?;
+                    launch.spawn(&plan, *kinds, maps.as_ref(), made.v2_directory())?;
+                }
+                RuntimeStep::Record => {
+                    let init = launch.init()?;
+                    let identity = identity::of(init.pid, init.process.as_fd())?;
+                    self.append(&[Line::Process(identity)])?;
+                }
+                RuntimeStep::AwaitInit => launch.await_init(&plan)?,
+                RuntimeStep::MapIds(maps) => launch.map_ids(maps)?,
+                RuntimeStep::Release => launch.release()?,
+                RuntimeStep::Save => self.save(launch.init()?)?,
+            }
+        }
+        fault::point();
+        launch.finish(&plan)
+    }
+
+    fn make_state(&mut self, plan: &Plan) -> Result<()> {
+        let locked = Directory::make(&self.globals.root, self.id)?;
+        let head = Head {
+            version: 1,
+            id: self.id.to_string(),
+            bundle: self.config.bundle.clone(),
+            uptime: undo::uptime(),
+        };
+        let leaves = self.planned.place.iter().flat_map(cgroup::Place::directories).map(|(_, path)| path).collect::<Vec<_>>();
+        let intents = plan.cgroup_directories().into_iter().filter(|path| !path.exists());
+        let intents = intents.map(|path| Line::Cgroup { leaf: leaves.contains(&path), path }).collect::<Vec<_>>();
+        let record = undo::begin(&locked.directory, &head, &intents);
+        self.locked = Some(locked);
+        self.record = Some(record?);
+        Ok(())
+    }
+
+    fn append(&mut self, lines: &[Line]) -> Result<()> {
+        match &mut self.record {
+            Some(record) if !lines.is_empty() => undo::append(record, lines),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_made(&mut self, made: &mut cgroup::Made) -> Result<()> {
+        let lines: Vec<_> = made.take_identities().into_iter().map(|(path, inode)| Line::Made { path, inode }).collect();
+        self.append(&lines)
+    }
+
+    fn open(&self, launch: &mut Launch, slot: u32, source: &Source, console: &mut Option<OwnedFd>) -> Result<()> {
+        match source {
+            Source::Listener => launch.fill(slot, crate::sys::net::listen_path(&self.directory()?.join(START_SOCKET))?),
+            Source::Console => match console.take() {
+                Some(socket) => launch.fill(slot, socket),
+                None => return Err(Error::new("the plan has a terminal and nobody to receive it")),
+            },
+            _ => launch.open(slot, source)?,
+        }
+        Ok(())
+    }
+
+    fn directory(&self) -> Result<&Directory> {
+        self.locked.as_ref().map(|locked| &locked.directory).ok_or_else(|| Error::new("there is no state directory yet"))
+    }
+
+    fn save(&self, init: &Spawned) -> Result<()> {
+        let config = serde_json::value::RawValue::from_string(self.config.text.clone())?;
+        let annotations = self.config.spec.annotations().clone().unwrap_or_default();
+        let state = State {
+            version: 1,
+            id: self.id.to_string(),
+            oci_version: self.config.spec.version().clone(),
+            bundle: self.config.bundle.clone(),
+            rootfs: self.planned.rootfs.clone(),
+            created: status::now(),
+            init: identity::of(init.pid, init.process.as_fd())?,
+            namespaces: self.planned.namespaces,
+            place: self.planned.place.clone(),
+            annotations: annotations.into_iter().collect(),
+            config,
+        };
+        hand_out(init, self.options.pid_file.as_deref(), self.options.pidfd_socket.as_deref())?;
+        self.directory()?.save(&state)
+    }
+}
+
+/// Tells the caller who the process is: a pid file, written whole, and the pidfd.
+pub fn hand_out(process: &Spawned, pid_file: Option<&Path>, pidfd_socket: Option<&Path>) -> Result<()> {
+    if let Some(path) = pid_file {
+        store::write_whole(path, process.pid.to_string().as_bytes())
+            .map_err(|error| error.context(format!("write pid file {}", path.display())))?;
+    }
+    if let Some(path) = pidfd_socket {
+        let socket = crate::sys::net::connect_path(path).map_err(|error| error.context("--pidfd-socket"))?;
+        crate::sys::net::send_descriptor(socket.as_fd(), b"pidfd", process.process.as_fd())
+            .context(|| format!("--pidfd-socket: send the pidfd to {}", path.display()))?;
+    }
+    Ok(())
+}

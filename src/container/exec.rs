@@ -1,0 +1,184 @@
+//! One more process in a container.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, Spec};
+
+use super::create::hand_out;
+use super::launch::Launch;
+use super::store::State;
+use super::terminal::{self, Foreground, Terminal};
+use super::{ContainerId, ExecOptions, Globals, Status, identity, status};
+use crate::bundle::exec::Circumstances;
+use crate::bundle::plan::RuntimeStep;
+use crate::bundle::{self, Plan, config};
+use crate::init::program::Source;
+use crate::sys::spawn::Spawned;
+use crate::{Context, Error, Kind, Result, cgroup};
+
+/// Runs one more process in a running container. The exit code is as `run`'s.
+pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Result<u8> {
+    let (_, state) = status::open(globals, id)?;
+    let init = running_init(&state, options)?;
+    let spec = config::parse(state.config.get())?;
+    let process = process(&spec, options)?;
+    let tty = process.terminal().unwrap_or(false);
+    terminal::check(tty, options.detach, options.console_socket.is_some())?;
+    let place = match &state.place {
+        Some(place) if !options.cgroup.is_empty() => Some(cgroup::sub_place(place, &options.cgroup)?),
+        Some(place) => Some(place.clone()),
+        None if options.cgroup.is_empty() => None,
+        None => return Err(Error::invalid("--cgroup: the container has no cgroup")),
+    };
+    let around = Circumstances {
+        spec: &spec,
+        place: place.as_ref(),
+        namespaces: joinable(&state)?,
+        root: &PathBuf::from(format!("/proc/{}/root", state.init.pid)),
+    };
+    let plan = bundle::exec::plan(&process, &around)?;
+    let foreground = if options.detach { None } else { Some(Foreground::begin(true)?) };
+    let (console, terminal) = Terminal::open(tty, options.console_socket.as_deref())?;
+    let started = start(&plan, options, init, console, place.as_ref())?;
+    match foreground {
+        Some(foreground) => foreground.wait(&started, terminal),
+        None => Ok(0),
+    }
+}
+
+fn running_init(state: &State, options: &ExecOptions) -> Result<OwnedFd> {
+    let refuse = |message: &str| Err(Error::new(message).kind_of(Kind::WrongState));
+    match status::of(state) {
+        Status::Paused if !options.ignore_paused => {
+            return refuse("cannot exec in a paused container (use --ignore-paused to override)");
+        }
+        Status::Stopped => return refuse("cannot exec a container that has stopped"),
+        _ => {}
+    }
+    match identity::find(&state.init) {
+        Some(init) => Ok(init),
+        None => refuse("cannot exec a container that has stopped"),
+    }
+}
+
+/// The namespaces to join. One's own user namespace cannot be joined once more: setns(2).
+fn joinable(state: &State) -> Result<u64> {
+    let user = libc::CLONE_NEWUSER as u64;
+    if state.namespaces & user == 0 {
+        return Ok(state.namespaces);
+    }
+    let inode = |path: String| std::fs::read_link(&path).context(|| format!("read {path}"));
+    let own = inode("/proc/self/ns/user".into())?;
+    let theirs = inode(format!("/proc/{}/ns/user", state.init.pid))?;
+    Ok(if own == theirs { state.namespaces & !user } else { state.namespaces })
+}
+
+fn start(
+    plan: &Plan,
+    options: &ExecOptions,
+    init: OwnedFd,
+    mut console: Option<OwnedFd>,
+    place: Option<&cgroup::Place>,
+) -> Result<Spawned> {
+    let mut launch = Launch::new(plan, options.preserve_fds)?;
+    let mut init = Some(init);
+    let v2 = place.map(cgroup::Place::v2_directory).transpose()?.flatten();
+    for (_, step) in plan.runtime_steps() {
+        match step {
+            RuntimeStep::Open(slot, source) => {
+                let given = match source {
+                    Source::Console => console.take(),
+                    Source::Process => init.take(),
+                    _ => None,
+                };
+                match given {
+                    Some(fd) => launch.fill(*slot, fd),
+                    None => launch.open(*slot, source)?,
+                }
+            }
+            RuntimeStep::Spawn { kinds, .. } => launch.spawn(plan, *kinds, None, v2.as_ref().map(AsFd::as_fd))?,
+            RuntimeStep::AwaitInit => launch.await_init(plan)?,
+            RuntimeStep::Save => hand_out(launch.init()?, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?,
+            RuntimeStep::Release => launch.release()?,
+            step => return Err(Error::new(format!("an exec has no step such as: {step}"))),
+        }
+    }
+    launch.finish(plan)
+}
+
+/// The container's own process document with what the flags change.
+fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
+    if let Some(path) = &options.process {
+        let text = std::fs::read_to_string(path).context(|| format!("--process {}", path.display()))?;
+        return config::parse_process(&text).map_err(|error| error.context(format!("--process {}", path.display())));
+    }
+    let Some(mut process) = spec.process().clone() else {
+        return Err(Error::new("the container has no process document to start from; use --process"));
+    };
+    process.set_args(Some(options.args.clone()));
+    process.set_terminal(Some(options.tty));
+    process.set_console_size(None);
+    if let Some(cwd) = &options.cwd {
+        process.set_cwd(cwd.into());
+    }
+    if !options.env.is_empty() {
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend(options.env.iter().cloned());
+        process.set_env(Some(env));
+    }
+    set_user(&mut process, options);
+    if options.no_new_privs {
+        process.set_no_new_privileges(Some(true));
+    }
+    if options.apparmor.is_some() {
+        process.set_apparmor_profile(options.apparmor.clone());
+    }
+    if options.process_label.is_some() {
+        process.set_selinux_label(options.process_label.clone());
+    }
+    add_capabilities(&mut process, &options.caps)?;
+    Ok(process)
+}
+
+fn set_user(process: &mut Process, options: &ExecOptions) {
+    let mut user = process.user().clone();
+    if let Some((uid, gid)) = options.user {
+        user.set_uid(uid);
+        if let Some(gid) = gid {
+            user.set_gid(gid);
+        }
+    }
+    if !options.additional_gids.is_empty() {
+        let mut groups = user.additional_gids().clone().unwrap_or_default();
+        groups.extend(&options.additional_gids);
+        user.set_additional_gids(Some(groups));
+    }
+    process.set_user(user);
+}
+
+/// As runc: to the bounding, effective and permitted sets, and to the ambient one where the inheritable has it.
+fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut added = Capabilities::new();
+    for name in names {
+        let full = name.to_ascii_uppercase();
+        let full = if full.starts_with("CAP_") { full } else { format!("CAP_{full}") };
+        let capability = serde_json::from_value(serde_json::Value::String(full));
+        added.insert(capability.map_err(|_| Error::invalid(format!("--cap: unknown capability {name:?}")))?);
+    }
+    let mut sets = process.capabilities().clone().unwrap_or_else(empty_sets);
+    let with = |set: &Option<Capabilities>| Some(set.iter().flatten().copied().chain(added.iter().copied()).collect());
+    let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+    sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+    process.set_capabilities(Some(sets));
+    Ok(())
+}
+
+fn empty_sets() -> LinuxCapabilities {
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(None).set_effective(None).set_permitted(None).set_inheritable(None).set_ambient(None);
+    sets
+}

@@ -1,0 +1,241 @@
+//! Starting init and talking with it: what create, run and exec have in common.
+
+use std::ffi::{CStr, CString};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::{copy_up, fault};
+use crate::bundle::plan::{IdMaps, Plan};
+use crate::init::program::{Items, Source, describe_failure};
+use crate::init::step::{GO, Head, READY};
+use crate::init::wire::Wire;
+use crate::sys::spawn::{Spawn, Spawned, spawn};
+use crate::sys::{self, SharedPage};
+use crate::{Context, Error, Result};
+
+/// An init that is being started.
+pub struct Launch {
+    slots: Vec<Option<OwnedFd>>,
+    /// The runtime's end of the socket pair.
+    socket: OwnedFd,
+    /// Init's end, until it is started.
+    other: Option<OwnedFd>,
+    page: SharedPage,
+    started: Option<Spawned>,
+    preserve: u32,
+}
+
+impl Launch {
+    /// Everything that does not depend on the plan's steps. Descriptors to be preserved must be open.
+    pub fn new(plan: &Plan, preserve: u32) -> Result<Self> {
+        for fd in 3..3 + preserve as i32 {
+            if sys::inherited(fd).is_none() {
+                return Err(Error::invalid(format!(
+                    "--preserve-fds {preserve}: descriptor {fd} is not open: please check that the file descriptors exist"
+                )));
+            }
+        }
+        let pair = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC);
+        let (socket, other) = pair.context(|| "make the socket to init")?;
+        let slots = std::iter::repeat_with(|| None).take(plan.slots()).collect();
+        let page = SharedPage::new().context(|| "make the page shared with init")?;
+        Ok(Self { slots, socket, other: Some(other), page, started: None, preserve })
+    }
+
+    /// Opens what a slot stands for.
+    pub fn open(&mut self, slot: u32, source: &Source) -> Result<()> {
+        let fd = match source {
+            Source::Tree { path, recursive } => {
+                let name = c_path(path)?;
+                sys::mount::clone_tree(CWD, &name, *recursive).context(|| format!("open {} to mount it", path.display()))?
+            }
+            Source::CopiedTmpfs { rootfs, target, data, attributes } => {
+                copy_up::filled_tmpfs(rootfs, target, data, *attributes)
+                    .map_err(|error| error.context(format!("fill a tmpfs from {} of the rootfs", target.display())))?
+            }
+            Source::Namespace { path, .. } => open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+                .context(|| format!("linux.namespaces: open {}", path.display()))?,
+            Source::Tasks { path } => open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+                .context(|| format!("open {}", path.display()))?,
+            Source::Listener | Source::Console | Source::Process => return Ok(()),
+        };
+        self.fill(slot, fd);
+        Ok(())
+    }
+
+    /// Puts a descriptor into a slot.
+    pub fn fill(&mut self, slot: u32, fd: OwnedFd) {
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(fd);
+        }
+    }
+
+    /// Starts init with everything that was opened, and closes that here.
+    pub fn spawn(&mut self, plan: &Plan, kinds: u64, maps: Option<&IdMaps>, cgroup: Option<BorrowedFd>) -> Result<()> {
+        let program = init_program().map_err(|error| error.context("prepare the init program"))?;
+        let Some(other) = self.other.take() else { return Err(Error::new("init was started before")) };
+        let numbers: Vec<i32> = self.slots.iter().map(|fd| fd.as_ref().map_or(-1, |fd| fd.as_raw_fd())).collect();
+        let items = Items::new(numbers.iter().copied());
+        let head = Head {
+            control: self.page.fd.as_raw_fd(),
+            socket: other.as_raw_fd(),
+            preserve: self.preserve,
+            fault: fault::init_step(),
+            slots: items.list(),
+        };
+        let mut bytes = Vec::with_capacity(64 + numbers.len() * 4);
+        head.write(&mut bytes);
+        let steps = plan.program().bytes();
+        let text = sys::sealed_memfd(c"nfrun-plan", &[&bytes, steps], 0).context(|| "hand init its plan")?;
+        let argument = format!("{}:{}", text.as_raw_fd(), bytes.len() + steps.len());
+        let argument = CString::new(argument).map_err(|_| Error::new("init's argument"))?;
+        let mut keep: Vec<i32> = numbers.into_iter().filter(|fd| *fd >= 0).collect();
+        keep.extend([text.as_raw_fd(), self.page.fd.as_raw_fd(), other.as_raw_fd()]);
+        let what = Spawn { program: program.as_fd(), argument: &argument, keep: &keep, kinds, cgroup };
+        let started = spawn(&what, |pid| maps.map_or(Ok(()), |maps| write_maps(pid, maps)));
+        self.slots.clear();
+        self.started = Some(started.map_err(|error| error.context("start init"))?);
+        Ok(())
+    }
+
+    /// Init as it was started last.
+    pub fn init(&self) -> Result<&Spawned> {
+        self.started.as_ref().ok_or_else(|| Error::new("init was not started"))
+    }
+
+    /// Writes the maps of a user namespace that init made as it forked.
+    pub fn map_ids(&self, maps: &IdMaps) -> Result<()> {
+        write_maps(self.init()?.pid, maps)
+    }
+
+    /// Waits until init waits for the runtime; an init that went on as another process is followed.
+    pub fn await_init(&mut self, plan: &Plan) -> Result<()> {
+        let mut word = [0; 1];
+        match read_retrying(self.socket.as_fd(), &mut word)? {
+            1 if word[0] == READY => self.follow_fork(),
+            read => Err(self.failure(&word[..read], plan)),
+        }
+    }
+
+    fn follow_fork(&mut self) -> Result<()> {
+        let forked = self.page.progress().forked.swap(0, Ordering::AcqRel);
+        if forked == 0 {
+            return Ok(());
+        }
+        let process = sys::pidfd::open(forked).context(|| format!("open process {forked}"))?;
+        if let Some(before) = self.started.replace(Spawned { pid: forked, process }) {
+            let _ = waitpid(Pid::from_raw(before.pid), None);
+        }
+        Ok(())
+    }
+
+    /// Lets a waiting init go on.
+    pub fn release(&self) -> Result<()> {
+        nix::unistd::write(&self.socket, &[GO]).context(|| "tell init to go on")?;
+        Ok(())
+    }
+
+    /// Waits until init has closed its socket: it runs the command, or waits for `start` alone.
+    pub fn finish(mut self, plan: &Plan) -> Result<Spawned> {
+        let mut word = [0; 1];
+        match read_retrying(self.socket.as_fd(), &mut word)? {
+            0 if !self.died_early(plan) => self.started.take().ok_or_else(|| Error::new("init was not started")),
+            read => Err(self.failure(&word[..read], plan)),
+        }
+    }
+
+    /// Whether init ended before the last step, execve, which closes the socket when it succeeds.
+    fn died_early(&self, plan: &Plan) -> bool {
+        self.page.progress().step.load(Ordering::Acquire) < plan.last_init_step()
+            && self.started.as_ref().is_some_and(|init| sys::pidfd::has_ended(init.process.as_fd()))
+    }
+
+    /// What init told of its failure, or what became of it, in words.
+    fn failure(&mut self, begin: &[u8], plan: &Plan) -> Error {
+        let mut message = begin.to_vec();
+        let _ = std::fs::File::from(match self.socket.try_clone() {
+            Ok(socket) => socket,
+            Err(error) => return error.into(),
+        })
+        .take(1 << 20)
+        .read_to_end(&mut message);
+        let _ = self.follow_fork();
+        let step = self.page.progress().step.load(Ordering::Acquire);
+        let at = plan.describe(step).unwrap_or_else(|| "its beginning".into());
+        let ended = self.started.as_ref().map(|init| waitpid(Pid::from_raw(init.pid), None));
+        self.started = None;
+        describe_failure(&message).unwrap_or_else(|| match ended {
+            Some(Ok(WaitStatus::Signaled(_, signal, _))) => Error::new(format!(
+                "init was killed by {signal} at step {step} ({at}){}",
+                if signal == nix::sys::signal::Signal::SIGKILL { ": is the memory limit too low for it?" } else { "" }
+            )),
+            Some(Ok(WaitStatus::Exited(_, code))) => {
+                Error::new(format!("init ended with {code} at step {step} ({at})"))
+            }
+            _ => Error::new(format!("init is gone at step {step} ({at})")),
+        })
+    }
+}
+
+impl Drop for Launch {
+    fn drop(&mut self) {
+        // A start that failed midway: an init that still is there would wait for a word that never comes, or be
+        // orphaned; nothing of it may stay.
+        if let Some(init) = &self.started {
+            let _ = sys::pidfd::signal(init.process.as_fd(), libc::SIGKILL);
+            let _ = waitpid(Pid::from_raw(init.pid), None);
+        }
+    }
+}
+
+/// The current directory, for calls that take one beside an absolute path.
+const CWD: BorrowedFd<'static> = nix::fcntl::AT_FDCWD;
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::invalid(format!("{}: holds a NUL", path.display())))
+}
+
+fn read_retrying(fd: BorrowedFd, buffer: &mut [u8]) -> Result<usize> {
+    loop {
+        match nix::unistd::read(fd, buffer) {
+            Err(Errno::EINTR) => {}
+            // An init that is killed with words of ours unread resets the connection.
+            Err(Errno::ECONNRESET) => return Ok(0),
+            other => return other.context(|| "read what init says"),
+        }
+    }
+}
+
+fn write_maps(pid: i32, maps: &IdMaps) -> Result<()> {
+    for (name, field, text) in [("uid_map", "linux.uidMappings", &maps.uids), ("gid_map", "linux.gidMappings", &maps.gids)] {
+        let path = format!("/proc/{pid}/{name}");
+        std::fs::write(&path, text).context(|| format!("{field}: write {:?} to {path}", text.trim_end()))?;
+    }
+    Ok(())
+}
+
+/// Init's program as something to execute that no process inside can change: a sealed memfd; where those must not be
+/// executed (vm.memfd_noexec=2), a file on a read-only mount that no path leads to.
+fn init_program() -> Result<OwnedFd> {
+    let name: &CStr = c"nfrun-init";
+    match sys::sealed_memfd(name, &[crate::init::PROGRAM], sys::MFD_EXEC) {
+        Err(Errno::EACCES | Errno::EPERM) => {}
+        other => return Ok(other?),
+    }
+    let mount = sys::mount::new_detached(c"tmpfs", &[(c"mode", c"700")], 0).context(|| "make a tmpfs for it")?;
+    let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::openat(&mount, name, flags, Mode::from_bits_truncate(0o500))?;
+    std::io::Write::write_all(&mut std::fs::File::from(file), crate::init::PROGRAM)?;
+    sys::mount::make_read_only(mount.as_fd()).context(|| "make the tmpfs read-only")?;
+    Ok(nix::fcntl::openat(&mount, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+}

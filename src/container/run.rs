@@ -1,0 +1,37 @@
+//! Running a container in the foreground or leaving it behind.
+
+use super::create::{Created, Creation, wants_terminal};
+use super::store::Directory;
+use super::terminal::{self, Foreground, Terminal};
+use super::{ContainerId, CreateOptions, Globals, RunOptions, cleanup};
+use crate::bundle::Config;
+use crate::{Error, Result};
+
+/// Creates, starts, and unless detached waits for a container and deletes it. The exit code is the process's own,
+/// 128+N when signal N ended it.
+pub fn run(globals: &Globals, id: &ContainerId, create: &CreateOptions, run: RunOptions) -> Result<u8> {
+    let config = Config::load(&create.bundle)?;
+    let tty = wants_terminal(&config);
+    terminal::check(tty, run.detach, create.console_socket.is_some())?;
+    let creation = Creation::begin(globals, id, create, &config, false)?;
+    let foreground = if run.detach { None } else { Some(Foreground::begin(!run.no_subreaper)?) };
+    let (console, terminal) = Terminal::open(tty, create.console_socket.as_deref())?;
+    let Created { init, locked } = creation.carry_out(console)?;
+    let Some(foreground) = foreground else { return Ok(0) };
+    // Others may work on the container while it runs.
+    drop(locked);
+    let code = foreground.wait(&init, terminal);
+    if !run.keep {
+        remove(globals, id)?;
+    }
+    code
+}
+
+/// Unless somebody else has deleted it already.
+fn remove(globals: &Globals, id: &ContainerId) -> Result<()> {
+    let Ok(directory) = Directory::open(&globals.root, id) else { return Ok(()) };
+    match directory.lock()? {
+        Some(locked) => cleanup::undo(locked).map_err(|error: Error| error.context(format!("delete {id}"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,59 @@
+//! Signals to a container, and freezing it.
+
+use std::os::fd::AsFd;
+
+use super::cleanup::PATIENCE;
+use super::{ContainerId, Globals, Status, identity, status};
+use crate::{Error, Kind, Result, sys};
+
+/// Sends a signal to init, or to every process of the container.
+pub fn kill(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -> Result<()> {
+    let (_, state) = status::open(globals, id)?;
+    let init = identity::find(&state.init);
+    // Without a pid namespace of its own the container does not end with its init.
+    let lives_on = state.namespaces & libc::CLONE_NEWPID as u64 == 0;
+    let whole = all || (signal == libc::SIGKILL && lives_on);
+    if let (true, Some(place)) = (whole, &state.place) {
+        let anything = init.is_some() || !place.pids()?.is_empty();
+        return if anything || all { place.signal_all(signal) } else { Err(not_running()) };
+    }
+    let Some(init) = init else { return Err(not_running()) };
+    match sys::pidfd::signal(init.as_fd(), signal) {
+        Ok(()) => {}
+        Err(nix::errno::Errno::ESRCH) => return Err(not_running()),
+        Err(errno) => return Err(Error::from(errno).context(format!("send signal {signal} to process {}", state.init.pid))),
+    }
+    // A frozen process takes the signal once it is thawed; SIGKILL should not wait for that.
+    if let (libc::SIGKILL, Some(place)) = (signal, &state.place)
+        && place.is_frozen().unwrap_or(false)
+    {
+        place.thaw()?;
+    }
+    Ok(())
+}
+
+fn not_running() -> Error {
+    Error::new("container not running").kind_of(Kind::WrongState)
+}
+
+/// Freezes every process of a container.
+pub fn pause(globals: &Globals, id: &ContainerId) -> Result<()> {
+    let (_locked, state) = status::open_locked(globals, id)?;
+    match (status::of(&state), &state.place) {
+        (Status::Running | Status::Created, Some(place)) => place.freeze(PATIENCE),
+        (Status::Running | Status::Created, None) => Err(Error::new("cannot pause a container without a cgroup")),
+        (now, _) => {
+            let now = now.as_str();
+            Err(Error::new(format!("container not running or created: {now}")).kind_of(Kind::WrongState))
+        }
+    }
+}
+
+/// Thaws what `pause` froze.
+pub fn resume(globals: &Globals, id: &ContainerId) -> Result<()> {
+    let (_locked, state) = status::open_locked(globals, id)?;
+    match (status::of(&state), &state.place) {
+        (Status::Paused, Some(place)) => place.thaw(),
+        _ => Err(Error::new("container not paused").kind_of(Kind::WrongState)),
+    }
+}

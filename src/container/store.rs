@@ -1,0 +1,255 @@
+//! Containers on disk: a directory below the root for each, with its lock, state.json and undo record. state.json is
+//! written to a temporary name and renamed, so it is whole or not there; while it is not there the container is
+//! half-made. The lock is flock(2) on the directory itself.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
+use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::ContainerId;
+use crate::undo::Identity;
+use crate::{Context, Error, Kind, Result, cgroup};
+
+/// state.json: what later commands need of a container.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// The format.
+    pub version: u32,
+    /// The id.
+    pub id: String,
+    /// The bundle's ociVersion.
+    pub oci_version: String,
+    /// The bundle's absolute path.
+    pub bundle: PathBuf,
+    /// The rootfs's absolute path.
+    pub rootfs: PathBuf,
+    /// RFC 3339, UTC.
+    pub created: String,
+    /// The first process.
+    pub init: Identity,
+    /// CLONE_NEW* flags of the namespaces that it does not share with its creator.
+    pub namespaces: u64,
+    /// Its cgroups.
+    pub place: Option<cgroup::Place>,
+    /// The bundle's annotations.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// config.json, as it was when the container was created.
+    pub config: Box<RawValue>,
+}
+
+/// A container's directory.
+#[derive(Debug)]
+pub struct Directory {
+    /// Its path.
+    pub path: PathBuf,
+    fd: OwnedFd,
+}
+
+/// A directory whose lock is held.
+#[derive(Debug)]
+pub struct Locked {
+    /// The directory.
+    pub directory: Directory,
+    _lock: Flock<OwnedFd>,
+}
+
+const STATE: &std::ffi::CStr = c"state.json";
+const TEMPORARY: &std::ffi::CStr = c"state.json.new";
+/// state.json of a container whose removal has begun.
+const DELETED: &std::ffi::CStr = c"state.json.deleted";
+/// The socket that `start` connects to.
+pub const START_SOCKET: &str = "start";
+
+/// "container does not exist", as drivers parse it.
+pub fn no_such_container(id: &ContainerId) -> Error {
+    Error::new(format!("container {id:?} does not exist", id = id.as_str())).kind_of(Kind::NoSuchContainer)
+}
+
+impl Directory {
+    /// Opens a container's directory.
+    pub fn open(root: &Path, id: &ContainerId) -> Result<Self> {
+        let path = root.join(id.as_str());
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        match open(&path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { path, fd }),
+            Err(Errno::ENOENT) => Err(no_such_container(id)),
+            Err(errno) => Err(Error::from(errno).context(format!("open {}", path.display()))),
+        }
+    }
+
+    /// Makes a new container's directory and takes its lock.
+    pub fn make(root: &Path, id: &ContainerId) -> Result<Locked> {
+        let path = root.join(id.as_str());
+        let builder = &mut std::fs::DirBuilder::new();
+        let builder = builder.mode(0o700);
+        for _ in 0..100 {
+            match builder.create(&path) {
+                Ok(()) => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                    builder.recursive(true).create(root).context(|| format!("make state root {}", root.display()))?;
+                    builder.recursive(false);
+                    continue;
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                    return Err(Error::new(format!("container with id exists already: {id}")).kind_of(Kind::Exists));
+                }
+                Err(error) => return Err(Error::from(error).context(format!("make state directory {}", path.display()))),
+            }
+            // A gc that saw the directory before its lock was taken removes it as a half-made one: begin anew.
+            if let Some(locked) = Self::open(root, id).ok().map(Self::lock).transpose()?.flatten() {
+                return Ok(locked);
+            }
+        }
+        Err(Error::new(format!("make state directory {}: something removes it again and again", path.display())))
+    }
+
+    /// Waits for the lock; None where the directory was removed meanwhile.
+    pub fn lock(self) -> Result<Option<Locked>> {
+        self.take_lock(FlockArg::LockExclusive)
+    }
+
+    /// Takes the lock if nobody holds it. Err(self) where somebody does.
+    pub fn try_lock(self) -> Result<Result<Option<Locked>, Self>> {
+        let again = Self { path: self.path.clone(), fd: self.fd.try_clone()? };
+        match self.take_lock(FlockArg::LockExclusiveNonblock) {
+            Err(error) if error.errno() == Some(libc::EWOULDBLOCK) => Ok(Err(again)),
+            other => other.map(Ok),
+        }
+    }
+
+    fn take_lock(self, how: FlockArg) -> Result<Option<Locked>> {
+        let fd = self.fd.try_clone()?;
+        let lock = Flock::lock(fd, how).map_err(|(_, errno)| {
+            Error::from(errno).context(format!("lock {}", self.path.display()))
+        })?;
+        // Whoever removed the container held the lock, and the name may be another's by now.
+        let ours = nix::sys::stat::fstat(&self.fd)?;
+        let named = std::fs::symlink_metadata(&self.path);
+        let same = named.is_ok_and(|named| named.ino() == ours.st_ino && named.dev() == ours.st_dev);
+        Ok(same.then_some(Locked { directory: self, _lock: lock }))
+    }
+
+    /// state.json; None for a container that is half-made or half-deleted.
+    pub fn state(&self) -> Result<Option<State>> {
+        self.read_state(STATE)
+    }
+
+    /// From here on the container is half-deleted, and whoever comes next finishes that. Its state, if it had one.
+    pub fn begin_removal(&self) -> Result<Option<State>> {
+        match nix::fcntl::renameat(&self.fd, STATE, &self.fd, DELETED) {
+            Ok(()) | Err(Errno::ENOENT) => self.read_state(DELETED),
+            Err(errno) => Err(Error::from(errno).context(format!("rename {}/state.json", self.path.display()))),
+        }
+    }
+
+    fn read_state(&self, name: &std::ffi::CStr) -> Result<Option<State>> {
+        let file = match openat(&self.fd, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(None),
+            other => other.context(|| format!("open {}/state.json", self.path.display()))?,
+        };
+        let mut text = String::new();
+        File::from(file).take(64 << 20).read_to_string(&mut text)?;
+        let state: State = serde_json::from_str(&text).context(|| format!("{}/state.json", self.path.display()))?;
+        Ok(Some(state))
+    }
+
+    /// Writes state.json, whole or not at all.
+    pub fn save(&self, state: &State) -> Result<()> {
+        let text = serde_json::to_vec(state)?;
+        let flags = OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let write = || -> Result<()> {
+            let mut file = File::from(openat(&self.fd, TEMPORARY, flags, Mode::from_bits_truncate(0o600))?);
+            file.write_all(&text)?;
+            nix::fcntl::renameat(&self.fd, TEMPORARY, &self.fd, STATE)?;
+            Ok(())
+        };
+        write().map_err(|error| error.context(format!("write {}/state.json", self.path.display())))
+    }
+
+    /// The uid of its owner.
+    pub fn owner(&self) -> u32 {
+        nix::sys::stat::fstat(&self.fd).map_or(0, |found| found.st_uid)
+    }
+
+    /// When it was made, for a container that has no state yet.
+    pub fn modified(&self) -> std::time::SystemTime {
+        std::fs::metadata(&self.path).and_then(|found| found.modified()).unwrap_or(std::time::UNIX_EPOCH)
+    }
+
+    /// A path in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Its descriptor's number, for paths that go by it.
+    pub fn number(&self) -> i32 {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Locked {
+    /// Removes the directory with all that is in it; the record goes last, so that an interrupted removal is finished.
+    pub fn remove(self) -> Result<()> {
+        use nix::unistd::{UnlinkatFlags, unlinkat};
+        for name in [STATE, TEMPORARY, DELETED, c"start", crate::undo::FILE] {
+            match unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => {
+                    let path = self.directory.path.join(name.to_string_lossy().as_ref());
+                    return Err(Error::from(errno).context(format!("remove {}", path.display())));
+                }
+            }
+        }
+        match std::fs::remove_dir(&self.directory.path) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            other => other.context(|| format!("remove {}", self.directory.path.display())),
+        }
+    }
+}
+
+/// The ids of a root, sorted. A missing root has none; None says that it is missing.
+pub fn ids(root: &Path) -> Result<Option<Vec<ContainerId>>> {
+    let entries = match std::fs::read_dir(root) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        other => other.context(|| format!("open root {}", root.display()))?,
+    };
+    let mut ids = Vec::new();
+    for entry in entries {
+        let entry = entry.context(|| format!("read root {}", root.display()))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Some(Ok(id)) = entry.file_name().to_str().map(str::parse)
+        {
+            ids.push(id);
+        }
+    }
+    ids.sort();
+    Ok(Some(ids))
+}
+
+/// Writes a file under a temporary name beside it and renames it, so that a reader finds it whole or not at all.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+    let name = path.file_name().ok_or_else(|| Error::invalid("it names no file"))?;
+    let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let written = std::fs::write(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&temporary);
+        error.into()
+    })
+}

@@ -1,0 +1,174 @@
+//! What steps hand on to later steps, and places beneath the root.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::errno::{EEXIST, ELOOP, ENAMETOOLONG, ENOENT};
+use linux_raw_sys::general::{
+    AT_FDCWD, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_WRONLY, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS,
+};
+
+use crate::failure::{Act, During, Failure};
+use crate::step::{FAILED, Head, Progress};
+use crate::sys::{self, Fd, Outcome};
+use crate::wire::Slot;
+
+/// A path that init builds: as long as the kernel takes.
+pub type PathBuffer = [u8; 4096];
+
+/// What one step leaves for another.
+pub struct Context {
+    pub head: Head<'static>,
+    pub progress: &'static Progress,
+    /// Where failures go: the runtime, later `start`.
+    pub channel: Fd,
+    /// The socket that `start` connects to.
+    pub listener: Fd,
+    /// The container's root: the attached rootfs before the pivot, / after it.
+    pub root: Fd,
+    /// The host's /dev/null, as a mount to clone.
+    pub null: Fd,
+    /// An empty read-only tmpfs, as a mount to clone.
+    pub empty: Fd,
+    /// The terminal's end for stdio.
+    pub terminal: Fd,
+    /// Whether the working directory is set.
+    pub in_directory: bool,
+    /// The command's file, as found in PATH.
+    pub command: PathBuffer,
+}
+
+impl Context {
+    pub fn new(head: Head<'static>, progress: &'static Progress) -> Self {
+        let channel = head.socket;
+        let nothing = -1;
+        Self {
+            head,
+            progress,
+            channel,
+            listener: nothing,
+            root: AT_FDCWD,
+            null: nothing,
+            empty: nothing,
+            terminal: nothing,
+            in_directory: false,
+            command: [0; 4096],
+        }
+    }
+
+    /// The number of a descriptor that the runtime opened.
+    pub fn fd(&self, slot: Slot) -> Fd {
+        self.head.slots.iter().nth(slot.0 as usize).unwrap_or(-1)
+    }
+
+    /// Tells whoever waits that a step failed, and which: its own bytes say that.
+    pub fn report(&self, failure: Failure, step: &[u8]) {
+        let mut head = [FAILED; 9];
+        head[1..5].copy_from_slice(&(failure.act as u32).to_le_bytes());
+        head[5..9].copy_from_slice(&failure.errno.to_le_bytes());
+        let _ = sys::send(self.channel, &head);
+        let _ = sys::send(self.channel, step);
+    }
+
+    /// Opens a place beneath the root. Links are followed inside the root only: openat2(2), RESOLVE_IN_ROOT.
+    pub fn open(&self, path: &CStr, flags: u32) -> Outcome<Fd> {
+        sys::open_beneath(self.root, path, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    }
+
+    /// Opens a place to mount on, making what is missing: directories, and a file at the end unless `directory`.
+    pub fn mount_point(&self, path: &CStr, directory: bool) -> Result<Fd, Failure> {
+        match self.open(path, O_PATH) {
+            Err(errno) if errno == ENOENT as i32 => self.make(path, directory),
+            found => found.during(Act::Resolve),
+        }
+    }
+
+    /// Makes a path one component at a time. A dangling link is replaced by what it names, inside the root, and the
+    /// walk begins anew; every single look-up is bounded by the kernel, so a race can misplace nothing outside.
+    fn make(&self, path: &CStr, directory: bool) -> Result<Fd, Failure> {
+        let mut text: PathBuffer = [0; 4096];
+        let mut length = join(&mut text, 0, path.to_bytes()).during(Act::Resolve)?;
+        let mut links = 0;
+        let mut end = 0;
+        let mut parent = self.open(c"/", O_PATH | O_DIRECTORY).during(Act::Resolve)?;
+        while end < length {
+            let start = end + text[end..length].iter().take_while(|&&b| b == b'/').count();
+            end = start + text[start..length].iter().take_while(|&&b| b != b'/').count();
+            if start == end {
+                break;
+            }
+            let last = text[end..length].iter().all(|&b| b == b'/');
+            let next = with_terminated(&mut text, end, |prefix| self.open(prefix, O_PATH));
+            match next {
+                Ok(fd) => {
+                    sys::close(parent);
+                    parent = fd;
+                    continue;
+                }
+                Err(errno) if errno != ENOENT as i32 => return Err(errno).during(Act::Resolve),
+                Err(_) => {}
+            }
+            let mut name: PathBuffer = [0; 4096];
+            name[..end - start].copy_from_slice(&text[start..end]);
+            let name = text_of(&name);
+            let made = if last && !directory {
+                sys::open(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY, 0o644).map(sys::close)
+            } else {
+                sys::mkdir(parent, name, 0o755)
+            };
+            match made {
+                Ok(()) => end = start,
+                Err(errno) if errno == EEXIST as i32 => {
+                    // A dangling link, or somebody was faster: go on with what is there.
+                    links += 1;
+                    if links > 40 {
+                        return Err(ELOOP as i32).during(Act::MakeMountPoint);
+                    }
+                    if let Some(new) = follow(parent, name, &mut text, start, end, length).during(Act::MakeMountPoint)? {
+                        length = new;
+                        sys::close(parent);
+                        parent = self.open(c"/", O_PATH | O_DIRECTORY).during(Act::Resolve)?;
+                        end = 0;
+                    } else {
+                        end = start;
+                    }
+                }
+                Err(errno) => return Err(errno).during(Act::MakeMountPoint),
+            }
+        }
+        Ok(parent)
+    }
+}
+
+/// Replaces the link at `start..end` of a path by what it names; None where it is no link. Returns the new length.
+fn follow(parent: Fd, name: &CStr, path: &mut PathBuffer, start: usize, end: usize, length: usize) -> Outcome<Option<usize>> {
+    let mut target: PathBuffer = [0; 4096];
+    let Ok(size) = sys::readlink(parent, name, &mut target[..4095]) else { return Ok(None) };
+    let old = *path;
+    let base = if target[0] == b'/' { 0 } else { start };
+    let length_with_target = join(path, base, &target[..size])?;
+    join(path, length_with_target, &old[end..length]).map(Some)
+}
+
+/// Puts bytes at a place in a path and NUL after them; the new length.
+fn join(path: &mut PathBuffer, at: usize, bytes: &[u8]) -> Outcome<usize> {
+    let end = at + bytes.len();
+    if end >= path.len() {
+        return Err(ENAMETOOLONG as i32);
+    }
+    path[at..end].copy_from_slice(bytes);
+    path[end] = 0;
+    Ok(end)
+}
+
+/// Calls with the first `end` bytes of a path as text.
+fn with_terminated<T>(path: &mut PathBuffer, end: usize, call: impl FnOnce(&CStr) -> T) -> T {
+    let kept = core::mem::replace(&mut path[end], 0);
+    let result = call(text_of(path));
+    path[end] = kept;
+    result
+}
+
+/// The text at the front of a buffer.
+pub fn text_of(buffer: &[u8]) -> &CStr {
+    CStr::from_bytes_until_nul(buffer).unwrap_or_default()
+}

@@ -1,0 +1,111 @@
+//! Finding and running the command.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::errno::{EACCES, EINVAL, EISDIR, ENOENT, EPERM};
+use linux_raw_sys::general::{AT_EACCESS, AT_FDCWD, X_OK};
+
+use super::step::Step;
+use crate::context::{Context, PathBuffer, text_of};
+use crate::failure::{Act, During, Failure};
+use crate::sys;
+use crate::wire::{List, Text};
+
+pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
+    match step {
+        Step::ChangeDirectory { path, last } => change_directory(path.0, last, context),
+        Step::Find { command, path } => find(command.0, path.0.to_bytes(), context),
+        Step::Run { args, env } => become_command(args, env, context),
+    }
+}
+
+fn change_directory(path: &CStr, last: bool, context: &mut Context) -> Result<(), Failure> {
+    if context.in_directory {
+        return Ok(());
+    }
+    match sys::chdir(path) {
+        // Root of a user namespace or of NFS may lack access that the user has: the second try is the user's.
+        Err(errno) if !last && [EACCES as i32, EPERM as i32].contains(&errno) => return Ok(()),
+        other => other?,
+    }
+    // A directory outside the root, reached through an inherited descriptor, has no path here (CVE-2024-21626).
+    let mut buffer: PathBuffer = [0; 4096];
+    sys::getcwd(&mut buffer).during(Act::Outside)?;
+    if buffer[0] != b'/' {
+        return Err(Failure { act: Act::Outside, errno: ENOENT as i32 });
+    }
+    context.in_directory = true;
+    Ok(())
+}
+
+fn find(command: &CStr, path: &[u8], context: &mut Context) -> Result<(), Failure> {
+    let name = command.to_bytes();
+    if name.contains(&b'/') {
+        if name.len() < context.command.len() {
+            context.command[..name.len()].copy_from_slice(name);
+        }
+        return runnable(command).map_err(|(act, errno)| Failure { act, errno });
+    }
+    let mut refusal = Failure { act: Act::NotInPath, errno: ENOENT as i32 };
+    for directory in path.split(|&b| b == b':') {
+        // An empty entry means the working directory: execvp(3).
+        let directory = if directory.is_empty() { b"." } else { directory };
+        let end = directory.len() + 1 + name.len();
+        if end >= context.command.len() {
+            continue;
+        }
+        context.command[..directory.len()].copy_from_slice(directory);
+        context.command[directory.len()] = b'/';
+        context.command[directory.len() + 1..end].copy_from_slice(name);
+        context.command[end] = 0;
+        match runnable(text_of(&context.command)) {
+            Ok(()) => return Ok(()),
+            // A file that is there and may not be run is worth more words than one that is not there.
+            Err((_, errno)) if errno == EACCES as i32 => refusal.errno = errno,
+            Err(_) => {}
+        }
+    }
+    Err(refusal)
+}
+
+fn runnable(path: &CStr) -> Result<(), (Act, i32)> {
+    // With the effective ids and capabilities, as execve will: AT_EACCESS.
+    sys::access(path, X_OK, AT_EACCESS).map_err(|errno| (Act::Step, errno))?;
+    let mode = stat_followed(path).map_err(|errno| (Act::Step, errno))?;
+    if mode & 0o170000 == 0o100000 { Ok(()) } else { Err((Act::NotAFile, if mode & 0o170000 == 0o040000 { EISDIR as i32 } else { EACCES as i32 })) }
+}
+
+fn stat_followed(path: &CStr) -> Result<u32, i32> {
+    let fd = sys::open(AT_FDCWD, path, linux_raw_sys::general::O_PATH, 0)?;
+    let mode = sys::stat(fd, c"").map(|found| found.st_mode);
+    sys::close(fd);
+    mode
+}
+
+fn become_command(args: List<'static, Text>, env: List<'static, Text>, context: &mut Context) -> Result<(), Failure> {
+    let table = sys::map(-1, (args.len() + env.len() + 2) * size_of::<usize>(), false)?.cast::<*const u8>();
+    let texts = args.iter().map(Some).chain([None]).chain(env.iter().map(Some)).chain([None]);
+    for (i, text) in texts.enumerate() {
+        // SAFETY: the table has room for every argument, every variable and the two ends; fresh pages are aligned.
+        unsafe { table.add(i).write(text.map_or(core::ptr::null(), |text| text.0.as_ptr().cast())) };
+    }
+    let first = 3 + context.head.preserve;
+    if let Err(errno) = sys::close_range(first, u32::MAX, CLOSE_RANGE_CLOEXEC) {
+        // Before Linux 5.11 there is no such flag: mark what the runtime can have opened, one by one.
+        if errno != EINVAL as i32 && errno != linux_raw_sys::errno::ENOSYS as i32 {
+            return Err(errno.into());
+        }
+        (first..1024).for_each(|fd| sys::set_close_on_exec(fd as i32));
+    }
+    sys::reset_signals();
+    // SAFETY: the environment follows the arguments and their end.
+    let environment = unsafe { table.add(args.len() + 1) };
+    let path = text_of(&context.command);
+    let errno = sys::execve(path, table, environment);
+    // A file that is there and still is "not found": its interpreter is not.
+    let missing = errno == ENOENT as i32 && sys::access(path, 0, 0).is_ok();
+    Err(Failure { act: if missing { Act::Interpreter } else { Act::Step }, errno })
+}
+
+/// close_range(2), <linux/close_range.h>.
+const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;

@@ -1,0 +1,124 @@
+//! Mounting beneath the root. A place is opened once, beneath the root, and mounted on by its descriptor.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::errno::{ENOENT, ENOSYS, ENOTDIR};
+use linux_raw_sys::general::{MS_BIND, MS_REC, MS_REMOUNT, O_PATH};
+
+use super::step::Step;
+use crate::context::Context;
+use crate::failure::{Act, During, Failure};
+use crate::sys::{self, Fd};
+
+pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
+    match step {
+        Step::New { kind, source, target, flags, data } => {
+            let place = context.mount_point(target.0, true)?;
+            let genuine = is_genuine_target(kind.0.to_bytes(), place, context);
+            let data = (!data.0.is_empty()).then_some(data.0);
+            let outcome = genuine.and_then(|()| {
+                // mount(2) takes a path: the place itself, as the working directory.
+                sys::fchdir(place)?;
+                Ok(sys::mount(Some(source.0), c".", Some(kind.0), flags, data)?)
+            });
+            sys::close(place);
+            outcome
+        }
+        Step::Bind { tree, target, directory, set, clear, .. } => {
+            let tree = context.fd(tree);
+            let place = context.mount_point(target.0, directory)?;
+            let late = set_attributes(tree, set, clear)?;
+            let outcome = sys::attach(tree, place).during(Act::Attach);
+            sys::close(place);
+            outcome?;
+            if late { remount_in_place(context, target.0, set) } else { Ok(()) }
+        }
+        Step::Propagation { target, flags } => in_place(context, target.0, |place| {
+            set_propagation(place, flags).during(Act::SetPropagation)
+        }),
+        Step::Remount { target, flags, data } => in_place(context, target.0, |place| {
+            sys::fchdir(place)?;
+            let data = (!data.0.is_empty()).then_some(data.0);
+            sys::mount(None, c".", None, flags, data).during(Act::SetFlags)
+        }),
+    }
+}
+
+/// A proc or sysfs must lie at the top of the root, in a real directory: through a link it would come to lie where the
+/// image wants it, and later writes to /proc would go elsewhere (CVE-2019-19921).
+fn is_genuine_target(kind: &[u8], place: Fd, context: &Context) -> Result<(), Failure> {
+    let name = match kind {
+        b"proc" => c"proc",
+        b"sysfs" => c"sys",
+        _ => return Ok(()),
+    };
+    let Ok(plain) = sys::stat(context.root, name) else { return Ok(()) };
+    let opened = sys::stat(place, c"").during(Act::Resolve)?;
+    // S_IFLNK: refused, as runc does, whatever it names.
+    if plain.st_mode & 0o170000 == 0o120000 && opened.st_mode & 0o170000 == 0o040000 {
+        return Err(Failure { act: Act::NotGenuine, errno: ENOTDIR as i32 });
+    }
+    Ok(())
+}
+
+/// Sets flags on a detached tree; Ok(true) where the kernel can only do it once the tree is attached.
+fn set_attributes(tree: Fd, set: u64, clear: u64) -> Result<bool, Failure> {
+    if set | clear == 0 {
+        return Ok(false);
+    }
+    match sys::set_attributes(tree, set, clear, 0, false) {
+        // Before Linux 5.12.
+        Err(errno) if errno == ENOSYS as i32 => Ok(true),
+        other => other.map(|()| false).during(Act::SetFlags),
+    }
+}
+
+fn remount_in_place(context: &Context, target: &CStr, set: u64) -> Result<(), Failure> {
+    in_place(context, target, |place| {
+        sys::fchdir(place).during(Act::SetFlags)?;
+        // The low bits of MOUNT_ATTR_* (read-only, nosuid, nodev, noexec) are those of MS_*.
+        let flags = u64::from(MS_REMOUNT | MS_BIND) | (set & 0xf);
+        sys::mount(None, c".", None, flags, None).during(Act::SetFlags)
+    })
+}
+
+fn set_propagation(place: Fd, flags: u64) -> Result<(), i32> {
+    let recursive = flags & u64::from(MS_REC) != 0;
+    let kind = flags & !u64::from(MS_REC);
+    match sys::set_attributes(place, 0, 0, kind, recursive) {
+        Err(errno) if errno == ENOSYS as i32 => {
+            sys::fchdir(place)?;
+            sys::mount(None, c".", None, flags, None)
+        }
+        other => other,
+    }
+}
+
+/// Calls with the mount that lies at a path, opened anew so that the topmost mount is meant.
+fn in_place(
+    context: &Context,
+    target: &CStr,
+    call: impl FnOnce(Fd) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let place = context.open(target, O_PATH).during(Act::Resolve)?;
+    let outcome = call(place);
+    sys::close(place);
+    outcome
+}
+
+/// A fresh filesystem, detached: fsopen(2), fsmount(2).
+pub fn new_detached(kind: &CStr, options: &[(&CStr, &CStr)], attributes: u32) -> Result<Fd, i32> {
+    let context = sys::fsopen(kind)?;
+    for pair in options {
+        sys::fsconfig(context, Some(*pair))?;
+    }
+    sys::fsconfig(context, None)?;
+    let mount = sys::fsmount(context, attributes)?;
+    sys::close(context);
+    Ok(mount)
+}
+
+/// Whether an errno says that nothing is at a path.
+pub fn is_absent(errno: i32) -> bool {
+    errno == ENOENT as i32 || errno == ENOTDIR as i32
+}

@@ -1,0 +1,17 @@
+//! Steps that mount beneath the root: mount(2), move_mount(2), mount_setattr(2).
+
+use crate::init::wire::{Slot, Text, wire};
+
+wire! {
+    /// Mounts.
+    pub enum Step<'a> {
+        /// Mount a new filesystem.
+        New { kind: Text<'a>, source: Text<'a>, target: Text<'a>, flags: u64, data: Text<'a> } = 0,
+        /// Attach a tree that the runtime opened. `set` and `clear` are MOUNT_ATTR_* bits.
+        Bind { tree: Slot, source: Text<'a>, target: Text<'a>, directory: bool, set: u64, clear: u64 } = 1,
+        /// Bind a path of the container's own tree, such as a source inside the root.
+        Propagation { target: Text<'a>, flags: u64 } = 2,
+        /// Change the flags of a mount that is there: MS_REMOUNT, with or without MS_BIND.
+        Remount { target: Text<'a>, flags: u64, data: Text<'a> } = 3,
+    }
+}

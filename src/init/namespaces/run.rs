@@ -1,0 +1,74 @@
+//! Joining and making namespaces.
+
+use core::sync::atomic::Ordering;
+
+use linux_raw_sys::errno::{ENOSYS, EPERM};
+use linux_raw_sys::general::CLONE_NEWUSER;
+
+use super::step::{Joined, Step};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::sys;
+use crate::wire::List;
+
+pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
+    match step {
+        Step::Join { namespaces } => join(namespaces, context),
+        Step::JoinProcess { process, kinds } => Ok(sys::setns(context.fd(process), kinds)?),
+        Step::BecomeRoot {} => become_root(),
+        Step::Unshare { kinds } => Ok(sys::unshare(kinds)?),
+        Step::Fork { kinds } => fork(kinds, context),
+        Step::NewSession {} => {
+            // A process that leads a group already leads its session.
+            let _ = sys::setsid();
+            Ok(())
+        }
+        Step::NewKeyring { name } => match sys::join_keyring(name.0) {
+            // A kernel without keys has no keyring to share either.
+            Err(errno) if errno == ENOSYS as i32 => Ok(()),
+            other => Ok(other?),
+        },
+        Step::SetHostname { name } => Ok(sys::sethostname(name.0.to_bytes())?),
+        Step::SetDomainname { name } => Ok(sys::setdomainname(name.0.to_bytes())?),
+    }
+}
+
+fn join(namespaces: List<'static, Joined>, context: &Context) -> Result<(), Failure> {
+    // A namespace may belong to the user namespace of the caller, which is lost by joining another, or to that other.
+    // So each is tried before, and those that were refused once more after.
+    let mut refused = 0u64;
+    let mut joins_user = false;
+    for namespace in namespaces.iter() {
+        if namespace.kind == u64::from(CLONE_NEWUSER) {
+            joins_user = true;
+            continue;
+        }
+        match sys::setns(context.fd(namespace.file), namespace.kind) {
+            Err(errno) if errno == EPERM as i32 => refused |= namespace.kind,
+            other => other?,
+        }
+    }
+    if joins_user {
+        for namespace in namespaces.iter().filter(|n| n.kind == u64::from(CLONE_NEWUSER)) {
+            sys::setns(context.fd(namespace.file), namespace.kind)?;
+        }
+        become_root()?;
+    }
+    for namespace in namespaces.iter().filter(|n| n.kind & refused != 0) {
+        sys::setns(context.fd(namespace.file), namespace.kind)?;
+    }
+    Ok(())
+}
+
+fn become_root() -> Result<(), Failure> {
+    sys::setresgid(0)?;
+    Ok(sys::setresuid(0)?)
+}
+
+fn fork(kinds: u64, context: &mut Context) -> Result<(), Failure> {
+    if let Some(pid) = sys::fork_sibling(kinds)? {
+        context.progress.forked.store(pid, Ordering::Release);
+        sys::exit(0);
+    }
+    Ok(())
+}

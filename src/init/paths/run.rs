@@ -1,0 +1,80 @@
+//! Hiding paths, or making them read-only. After the pivot: paths are the container's own.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::errno::ENOSYS;
+use linux_raw_sys::general::{
+    AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
+    MS_BIND, MS_RDONLY, MS_REMOUNT, O_PATH, OPEN_TREE_CLONE,
+};
+
+use super::step::Step;
+use crate::context::Context;
+use crate::devices::run::device_number;
+use crate::failure::{Act, During, Failure};
+use crate::mounts::run::{is_absent, new_detached};
+use crate::sys::{self, Fd};
+
+pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
+    match step {
+        Step::PrepareMasks {} => prepare_masks(context),
+        Step::Mask { path } => mask(path.0, context),
+        Step::ReadOnly { path } => read_only(path.0, context),
+    }
+}
+
+fn prepare_masks(context: &mut Context) -> Result<(), Failure> {
+    let null = sys::open_tree(AT_FDCWD, c"/dev/null", OPEN_TREE_CLONE).during(Act::Open)?;
+    let found = sys::stat(null, c"").during(Act::Open)?;
+    // Whatever lies in its place would be what masked files show (CVE-2025-31133).
+    if found.st_mode & 0o170000 != 0o020000 || found.st_rdev as u64 != device_number(1, 3) {
+        return Err(Failure { act: Act::NotGenuine, errno: linux_raw_sys::errno::ENODEV as i32 });
+    }
+    context.null = null;
+    Ok(())
+}
+
+fn mask(path: &CStr, context: &mut Context) -> Result<(), Failure> {
+    let place = match context.open(path, O_PATH) {
+        Err(errno) if is_absent(errno) => return Ok(()),
+        found => found.during(Act::Resolve)?,
+    };
+    let directory = sys::stat(place, c"").during(Act::Resolve)?.st_mode & 0o170000 == 0o040000;
+    let cover = if directory { empty_directory(context)? } else { context.null };
+    let cover = sys::open_tree(cover, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH).during(Act::Attach)?;
+    let outcome = sys::attach(cover, place).during(Act::Attach);
+    sys::close(cover);
+    sys::close(place);
+    outcome
+}
+
+/// One empty read-only tmpfs serves every masked directory.
+fn empty_directory(context: &mut Context) -> Result<Fd, Failure> {
+    if context.empty < 0 {
+        let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        let options = [(c"mode", c"755"), (c"nr_blocks", c"1"), (c"nr_inodes", c"2")];
+        context.empty = new_detached(c"tmpfs", &options, attributes).during(Act::Attach)?;
+    }
+    Ok(context.empty)
+}
+
+fn read_only(path: &CStr, context: &Context) -> Result<(), Failure> {
+    let place = match context.open(path, O_PATH) {
+        Err(errno) if is_absent(errno) => return Ok(()),
+        found => found.during(Act::Resolve)?,
+    };
+    let tree =
+        sys::open_tree(place, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE).during(Act::Attach)?;
+    let outcome = match sys::set_attributes(tree, u64::from(MOUNT_ATTR_RDONLY), 0, 0, false) {
+        // Before Linux 5.12: attached first, then remounted with the flags that it has.
+        Err(errno) if errno == ENOSYS as i32 => sys::attach(tree, place).during(Act::Attach).and_then(|()| {
+            sys::fchdir(tree).during(Act::SetFlags)?;
+            let flags = u64::from(MS_REMOUNT | MS_BIND | MS_RDONLY);
+            sys::mount(None, c".", None, flags, None).during(Act::SetFlags)
+        }),
+        other => other.during(Act::SetFlags).and_then(|()| sys::attach(tree, place).during(Act::Attach)),
+    };
+    sys::close(tree);
+    sys::close(place);
+    outcome
+}

@@ -1,0 +1,251 @@
+//! The bytes that init reads, as nfrun writes them, and the way back from bytes to steps.
+
+use std::ffi::{CStr, CString};
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+
+use super::failure::{Act, Failure};
+use super::step::{FAILED, Step};
+use super::wire::{Bytes, List, Reader, Sink, Slot, Text, Wire};
+use crate::{Error, Result};
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// The steps of init, encoded one after the other, each behind its number in the plan.
+#[derive(Debug, Default, Clone)]
+pub struct Program {
+    bytes: Vec<u8>,
+    ranges: Vec<std::ops::Range<usize>>,
+}
+
+impl Program {
+    /// Adds an encoded step with its number in the plan; returns its place in this program.
+    pub fn push(&mut self, number: u32, step: &[u8]) -> usize {
+        number.write(&mut self.bytes);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(step);
+        self.ranges.push(start..self.bytes.len());
+        self.ranges.len() - 1
+    }
+
+    /// The step at a place in this program.
+    pub fn step(&self, place: usize) -> Option<Step<'_>> {
+        Step::read(&mut Reader(self.bytes.get(self.ranges.get(place)?.clone())?))
+    }
+
+    /// Everything that init reads behind the head.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Items of a [`List`] on nfrun's side.
+#[derive(Debug, Default)]
+pub struct Items {
+    count: u32,
+    bytes: Vec<u8>,
+}
+
+impl Items {
+    /// Encodes items.
+    pub fn new<'a, T: Wire<'a>>(items: impl IntoIterator<Item = T>) -> Self {
+        let mut this = Self::default();
+        for item in items {
+            item.write(&mut this.bytes);
+            this.count += 1;
+        }
+        this
+    }
+
+    /// The list over them.
+    pub fn list<'a, T: Wire<'a>>(&'a self) -> List<'a, T> {
+        List::new(self.count, &self.bytes)
+    }
+}
+
+/// Something that the runtime opens before it starts init, and that steps name by slot.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// A detached clone of the tree at a path: open_tree(2).
+    Tree {
+        /// The path on the host.
+        path: PathBuf,
+        /// With the mounts below it.
+        recursive: bool,
+    },
+    /// A fresh tmpfs filled with what the rootfs has at its place (`tmpcopyup`).
+    CopiedTmpfs {
+        /// The rootfs on the host.
+        rootfs: PathBuf,
+        /// The place beneath it.
+        target: PathBuf,
+        /// tmpfs's own options.
+        data: String,
+        /// MOUNT_ATTR_* flags.
+        attributes: u64,
+    },
+    /// A namespace's file.
+    Namespace {
+        /// The path on the host.
+        path: PathBuf,
+        /// Its CLONE_NEW* flag.
+        kind: u64,
+    },
+    /// A cgroup's `tasks` file, by its place among the container's cgroups.
+    Tasks {
+        /// The file on the host.
+        path: PathBuf,
+    },
+    /// The socket in the state directory that `start` connects to.
+    Listener,
+    /// The socket that receives the terminal.
+    Console,
+    /// The pidfd of the container's init, for exec.
+    Process,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tree { path, recursive: true } => write!(f, "open tree {} with its mounts", path.display()),
+            Self::Tree { path, recursive: false } => write!(f, "open tree {}", path.display()),
+            Self::CopiedTmpfs { target, .. } => write!(f, "make a tmpfs with what the rootfs has at {}", target.display()),
+            Self::Namespace { path, .. } => write!(f, "open namespace {}", path.display()),
+            Self::Tasks { path } => write!(f, "open {}", path.display()),
+            Self::Listener => f.write_str("listen for start"),
+            Self::Console => f.write_str("connect to the console socket"),
+            Self::Process => f.write_str("open the container's init"),
+        }
+    }
+}
+
+/// Init's steps while a plan is being made, not numbered yet, and what the runtime must open for them.
+#[derive(Debug, Default)]
+pub struct Draft {
+    steps: Vec<Vec<u8>>,
+    sources: Vec<Source>,
+}
+
+impl Draft {
+    /// Adds a step.
+    pub fn step<'a>(&mut self, step: impl Into<Step<'a>>) {
+        let mut bytes = Vec::new();
+        step.into().write(&mut bytes);
+        self.steps.push(bytes);
+    }
+
+    /// Asks the runtime to open something.
+    pub fn slot(&mut self, source: Source) -> Slot {
+        self.sources.push(source);
+        Slot(self.sources.len() as u32 - 1)
+    }
+
+    /// How many steps there are so far.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The encoded steps, and what is to be opened.
+    pub fn finish(self) -> (Vec<Vec<u8>>, Vec<Source>) {
+        (self.steps, self.sources)
+    }
+}
+
+/// Text for a system call; an error that names the field where it holds a NUL.
+pub fn text(field: &str, value: impl Into<Vec<u8>>) -> Result<CString> {
+    CString::new(value).map_err(|_| Error::invalid(format!("{field}: holds a NUL character, which no path or name can")))
+}
+
+/// What init wrote when a step failed, in words; None where the bytes are no failure.
+pub fn describe_failure(message: &[u8]) -> Option<Error> {
+    if message.first() != Some(&FAILED) || message.len() < 9 {
+        return None;
+    }
+    let act = u32::from_le_bytes(message[1..5].try_into().ok()?);
+    let errno = i32::from_le_bytes(message[5..9].try_into().ok()?);
+    let failure = Failure { act: Act::from_number(act), errno };
+    Some(match Step::read(&mut Reader(&message[9..])) {
+        Some(step) => super::words::explain(&step, failure),
+        None => Error::new(format!("init failed: {}", crate::error::errno_words(errno))),
+    })
+}
+
+fn lossy(text: &CStr) -> std::borrow::Cow<'_, str> {
+    text.to_string_lossy()
+}
+
+impl std::fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&lossy(self.0))
+    }
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&lossy(self.0))
+    }
+}
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digits: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&digits)
+    }
+}
+
+impl Serialize for Slot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0)
+    }
+}
+
+impl<'a, T: Wire<'a> + Serialize> Serialize for List<'a, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'a, T: Wire<'a> + std::fmt::Debug> std::fmt::Debug for List<'a, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::step;
+
+    #[test]
+    fn a_step_comes_back_from_its_bytes() {
+        let (args, env) = (Items::new([Text(c"sh"), Text(c"-c")]), Items::new([Text(c"A=1")]));
+        let mut draft = Draft::default();
+        draft.step(step::Exec::Run { args: args.list(), env: env.list() });
+        let mut program = Program::default();
+        let place = program.push(7, &draft.finish().0[0]);
+        let Some(Step::Exec(step::Exec::Run { args, env })) = program.step(place) else { panic!("another step") };
+        assert_eq!(args.iter().map(|text| text.to_string()).collect::<Vec<_>>(), ["sh", "-c"]);
+        assert_eq!(env.len(), 1);
+    }
+
+    #[test]
+    fn truncated_bytes_are_no_step() {
+        let mut draft = Draft::default();
+        draft.step(step::Namespaces::SetHostname { name: Text(c"host") });
+        let bytes = &draft.finish().0[0];
+        for end in 0..bytes.len() {
+            assert!(Step::read(&mut Reader(&bytes[..end])).is_none(), "{end}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! process.user, rlimits and oomScoreAdj, as steps: config.md, "Process" and "User".
+
+use oci_spec::runtime::{PosixRlimit, Process};
+
+use super::step::Step;
+use crate::init::program::{Draft, Items, text};
+use crate::init::wire::Text;
+use crate::{Error, Result};
+
+/// getrlimit(2)'s resources by number.
+const LIMITS: [&str; 16] = [
+    "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC",
+    "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
+];
+
+/// A resource's name.
+pub fn limit_name(number: u32) -> &'static str {
+    LIMITS.get(number as usize).copied().unwrap_or("RLIMIT_?")
+}
+
+/// process.oomScoreAdj, while the host's /proc is there.
+pub fn score(process: &Process, draft: &mut Draft) -> Result<()> {
+    let Some(score) = process.oom_score_adj() else { return Ok(()) };
+    if !(-1000..=1000).contains(&score) {
+        return Err(Error::invalid(format!("process.oomScoreAdj: {score} is not between -1000 and 1000")));
+    }
+    let value = text("process.oomScoreAdj", score.to_string())?;
+    draft.step(Step::OomScoreAdj { value: Text(&value) });
+    Ok(())
+}
+
+/// process.rlimits.
+pub fn limits(limits: &[PosixRlimit], draft: &mut Draft) -> Result<()> {
+    for (i, limit) in limits.iter().enumerate() {
+        let name = limit.typ().to_string();
+        let number = LIMITS.iter().position(|known| *known == name);
+        let Some(resource) = number else {
+            return Err(Error::invalid(format!("process.rlimits[{i}].type: {name} is not known")));
+        };
+        if limits[..i].iter().any(|earlier| earlier.typ() == limit.typ()) {
+            return Err(Error::invalid(format!("process.rlimits[{i}].type: {name} is given twice")));
+        }
+        let (soft, hard) = (limit.soft(), limit.hard());
+        if soft > hard {
+            return Err(Error::invalid(format!("process.rlimits[{i}]: {name}: soft {soft} is above hard {hard}")));
+        }
+        draft.step(Step::Limit { resource: resource as u32, soft, hard });
+    }
+    Ok(())
+}
+
+/// process.user. `groups` false leaves the caller's groups, where a user namespace does not let them be set.
+pub fn become_user(process: &Process, groups: bool, draft: &mut Draft) {
+    let user = process.user();
+    let list = user.additional_gids().clone().unwrap_or_default();
+    let items = Items::new(list);
+    draft.step(Step::Become { uid: user.uid(), gid: user.gid(), groups: groups.then(|| items.list()) });
+}
+
+/// process.user.umask, 022 where none is given, as runc.
+pub fn umask(process: &Process, draft: &mut Draft) {
+    draft.step(Step::Umask { mask: process.user().umask().unwrap_or(0o022) });
+}
+
+/// Stdio for a user who is not root.
+pub fn own_stdio(process: &Process, draft: &mut Draft) {
+    if process.user().uid() != 0 {
+        draft.step(Step::OwnStdio { uid: process.user().uid() });
+    }
+}

@@ -1,0 +1,242 @@
+//! Steps in words: a line of a printed plan, and what went wrong with a way out.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::failure::{Act, Failure};
+use super::step::{self, Step};
+use crate::Error;
+use crate::error::errno_words;
+
+impl Display for Step<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Control(step) => control(step, f),
+            Self::Cgroups(step::Cgroups::Enter { path, .. }) => write!(f, "enter cgroup {path}"),
+            Self::Namespaces(step) => namespaces(step, f),
+            Self::Rootfs(step) => rootfs(step, f),
+            Self::Mounts(step) => mounts(step, f),
+            Self::Devices(step) => devices(step, f),
+            Self::Paths(step) => paths(step, f),
+            Self::Sysctls(step::Sysctls::Write { path, value }) => write!(f, "set sysctl {path} = {value}"),
+            Self::Terminal(step) => terminal(step, f),
+            Self::User(step) => user(step, f),
+            Self::Capabilities(step) => capabilities(step, f),
+            Self::Seccomp(step::Seccomp::Load { flags, program }) => {
+                write!(f, "load seccomp filter of {} instructions, flags {flags:#x}", program.0.len() / 8)
+            }
+            Self::Exec(step) => exec(step, f),
+        }
+    }
+}
+
+fn control(step: &step::Control, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Control::*;
+    f.write_str(match step {
+        AwaitRuntime {} => "wait for the runtime",
+        CloseDescriptors { .. } => "close descriptors",
+        AwaitStart {} => "wait for start",
+    })
+}
+
+fn namespaces(step: &step::Namespaces, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Namespaces::*;
+    match step {
+        Join { namespaces } => {
+            let kinds = namespaces.iter().fold(0, |all, namespace| all | namespace.kind);
+            write!(f, "join namespaces {}", super::namespaces::plan::names(kinds))
+        }
+        JoinProcess { kinds, .. } => write!(f, "join namespaces {} of init", super::namespaces::plan::names(*kinds)),
+        BecomeRoot {} => f.write_str("become root of the user namespace"),
+        Unshare { kinds } => write!(f, "make namespaces {}", super::namespaces::plan::names(*kinds)),
+        Fork { kinds: 0 } => f.write_str("go on as a child"),
+        Fork { kinds } => write!(f, "go on as a child in new namespaces {}", super::namespaces::plan::names(*kinds)),
+        NewSession {} => f.write_str("begin a session"),
+        NewKeyring { name } => write!(f, "join session keyring {name}"),
+        SetHostname { name } => write!(f, "set hostname {name}"),
+        SetDomainname { name } => write!(f, "set domainname {name}"),
+    }
+}
+
+fn rootfs(step: &step::Rootfs, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Rootfs::*;
+    match step {
+        Propagation { flags } => write!(f, "set propagation of / to {}", super::mounts::plan::propagation_name(*flags)),
+        PrivateParent { path } => write!(f, "make mount {path} private"),
+        Attach { path, .. } => write!(f, "attach rootfs at {path}"),
+        MakeDirectory { path } => write!(f, "make working directory {path} where missing"),
+        Pivot {} => f.write_str("pivot_root"),
+        MoveRoot {} => f.write_str("move the rootfs over / and chroot"),
+        Chroot { path } => write!(f, "chroot {path}"),
+        RootPropagation { flags } => {
+            write!(f, "set propagation of the root to {}", super::mounts::plan::propagation_name(*flags))
+        }
+        ReadOnly {} => f.write_str("make the root read-only"),
+    }
+}
+
+fn mounts(step: &step::Mounts, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Mounts::*;
+    match step {
+        New { kind, source, target, flags, data } => {
+            write!(f, "mount {kind} {source} on {target}, flags {flags:#x}")?;
+            if data.0.is_empty() { Ok(()) } else { write!(f, ", {data}") }
+        }
+        Bind { source, target, set, clear, .. } => {
+            write!(f, "bind {source} on {target}")?;
+            if set | clear == 0 { Ok(()) } else { write!(f, ", attributes +{set:#x} -{clear:#x}") }
+        }
+        Propagation { target, flags } => {
+            write!(f, "set propagation of {target} to {}", super::mounts::plan::propagation_name(*flags))
+        }
+        Remount { target, flags, .. } => write!(f, "remount {target}, flags {flags:#x}"),
+    }
+}
+
+fn devices(step: &step::Devices, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Devices::*;
+    match step {
+        Node { path, mode, major, minor, uid, gid } => {
+            let kind = match mode & libc::S_IFMT {
+                libc::S_IFCHR => 'c',
+                libc::S_IFBLK => 'b',
+                _ => 'p',
+            };
+            write!(f, "make device {path} {kind} {major}:{minor} mode {:04o} owner {uid}:{gid}", mode & 0o7777)
+        }
+        Link { path, target } => write!(f, "link {path} to {target}"),
+    }
+}
+
+fn paths(step: &step::Paths, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Paths::*;
+    match step {
+        PrepareMasks {} => f.write_str("open /dev/null for masks"),
+        Mask { path } => write!(f, "mask {path}"),
+        ReadOnly { path } => write!(f, "make {path} read-only"),
+    }
+}
+
+fn terminal(step: &step::Terminal, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Terminal::*;
+    match step {
+        Open { rows: 0, columns: 0, .. } => f.write_str("open a terminal"),
+        Open { rows, columns, .. } => write!(f, "open a terminal of {columns} columns and {rows} rows"),
+        MountConsole {} => f.write_str("mount the terminal on /dev/console"),
+        Attach {} => f.write_str("make the terminal stdio"),
+    }
+}
+
+fn user(step: &step::User, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::User::*;
+    match step {
+        OomScoreAdj { value } => write!(f, "set oom_score_adj {value}"),
+        Limit { resource, soft, hard } => {
+            write!(f, "set limit {} soft {soft} hard {hard}", super::user::plan::limit_name(*resource))
+        }
+        Umask { mask } => write!(f, "set umask {mask:04o}"),
+        OwnStdio { uid } => write!(f, "give stdio to uid {uid}"),
+        Become { uid, gid, groups } => {
+            write!(f, "become uid {uid} gid {gid}")?;
+            match groups {
+                Some(groups) => write!(f, " groups {:?}", groups.iter().collect::<Vec<_>>()),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+fn capabilities(step: &step::Capabilities, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Capabilities::*;
+    match step {
+        Bound { keep } => write!(f, "bound capabilities to {keep:#x}"),
+        Set { effective, permitted, inheritable } => {
+            write!(f, "set capabilities effective {effective:#x} permitted {permitted:#x} inheritable {inheritable:#x}")
+        }
+        Ambient { raise } => write!(f, "raise ambient capabilities {raise:#x}"),
+        NoNewPrivileges {} => f.write_str("set no_new_privs"),
+        Narrow { effective } => write!(f, "lower effective capabilities to {effective:#x}"),
+        Widen {} => f.write_str("raise effective capabilities to the permitted ones"),
+    }
+}
+
+fn exec(step: &step::Exec, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Exec::*;
+    match step {
+        ChangeDirectory { path, last: false } => write!(f, "change directory to {path}"),
+        ChangeDirectory { path, last: true } => write!(f, "change directory to {path} as the user, if not done"),
+        Find { command, .. } => write!(f, "find {command}"),
+        Run { args, .. } => {
+            f.write_str("run")?;
+            args.iter().try_for_each(|argument| write!(f, " {argument}"))
+        }
+    }
+}
+
+/// A failed step as an error: what was attempted, on what, why not, and what to do.
+pub fn explain(step: &Step, failure: Failure) -> Error {
+    let reason = errno_words(failure.errno);
+    let detail = match failure.act {
+        Act::Step | Act::Interpreter | Act::NotInPath | Act::NotAFile => String::new(),
+        Act::Resolve => "find it in the rootfs: ".into(),
+        Act::MakeMountPoint => "make the mount point in the rootfs: ".into(),
+        Act::Attach => "attach the mount: ".into(),
+        Act::SetFlags => "set mount flags: ".into(),
+        Act::SetPropagation => "set mount propagation: ".into(),
+        Act::Open => "open: ".into(),
+        Act::Write => "write: ".into(),
+        Act::SetOwner => "set owner and mode: ".into(),
+        Act::Send => "send the descriptor: ".into(),
+        Act::NotGenuine => "what is there is not what it must be, and was not trusted: ".into(),
+        Act::Outside => "the directory lies outside the container's root: ".into(),
+        Act::Decode => "nfrun and its init do not agree, which is a bug: ".into(),
+    };
+    if let Step::Exec(step) = step {
+        return explain_exec(step, failure, &reason);
+    }
+    let way_out = match step {
+        Step::User(step::User::Limit { .. }) if failure.errno == libc::EPERM => {
+            " (the caller lacks CAP_SYS_RESOURCE to raise a hard limit; lower process.rlimits)"
+        }
+        Step::Cgroups(_) if failure.errno == libc::ENOSPC => " (cpuset.cpus or cpuset.mems of the cgroup is empty)",
+        Step::Mounts(step::Mounts::New { .. }) if failure.errno == libc::ENODEV => " (the kernel lacks this filesystem)",
+        _ => "",
+    };
+    Error::from(nix::errno::Errno::from_raw(failure.errno)).reworded(format!("{step}: {detail}{reason}{way_out}"))
+}
+
+/// The phrases of runc, which drivers parse.
+fn explain_exec(step: &step::Exec, failure: Failure, reason: &str) -> Error {
+    let message = match step {
+        step::Exec::ChangeDirectory { path, .. } => match failure.act {
+            Act::Outside => format!("chdir to cwd ({path}) set in config.json: it lies outside the container's root"),
+            _ => format!("chdir to cwd ({path:?}) set in config.json failed: {reason}", path = path.to_string()),
+        },
+        step::Exec::Find { command, .. } => {
+            let command = command.to_string();
+            match failure.act {
+                Act::NotInPath if failure.errno == libc::ENOENT => {
+                    format!("exec: {command:?}: executable file not found in $PATH")
+                }
+                Act::NotAFile if failure.errno == libc::EISDIR => {
+                    format!("exec: {command:?}: is a directory: permission denied")
+                }
+                Act::NotAFile => format!("exec: {command:?}: not a regular file: permission denied"),
+                _ if command.contains('/') => format!("exec: {command:?}: stat {command}: {reason}"),
+                _ => format!("exec: {command:?}: {reason}"),
+            }
+        }
+        step::Exec::Run { args, .. } => {
+            let command = args.iter().next().map(|text| text.to_string()).unwrap_or_default();
+            match failure.act {
+                Act::Interpreter => format!(
+                    "exec {command}: {reason}: the file is there, so its interpreter is missing: see its first line (#!) or `file {command}`"
+                ),
+                _ if failure.errno == libc::ENOEXEC => {
+                    format!("exec {command}: {reason}: neither a program for this machine nor a script with #!")
+                }
+                _ => format!("exec {command}: {reason}"),
+            }
+        }
+    };
+    Error::from(nix::errno::Errno::from_raw(failure.errno)).reworded(message)
+}

@@ -1,0 +1,62 @@
+//! Descriptors over sockets: unix(7), SCM_RIGHTS.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect,
+    listen, recvmsg, sendmsg, socket,
+};
+
+use crate::{Context, Result};
+
+/// A connected stream socket to a path. Paths longer than sun_path are reached through a directory descriptor.
+pub fn connect_path(path: &Path) -> Result<OwnedFd> {
+    let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(|| "make a socket")?;
+    with_short_path(path, |short| Ok(connect(stream.as_raw_fd(), &UnixAddr::new(short)?)?))
+        .context(|| format!("connect to {}", path.display()))?;
+    Ok(stream)
+}
+
+/// A socket that listens at a path.
+pub fn listen_path(path: &Path) -> Result<OwnedFd> {
+    let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(|| "make a socket")?;
+    with_short_path(path, |short| {
+        bind(stream.as_raw_fd(), &UnixAddr::new(short)?)?;
+        Ok(listen(&stream, Backlog::new(8)?)?)
+    })
+    .context(|| format!("listen at {}", path.display()))?;
+    Ok(stream)
+}
+
+/// sun_path holds 108 bytes; a longer path goes by its directory's descriptor.
+fn with_short_path(path: &Path, call: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if path.as_os_str().len() < 108 {
+        return call(path);
+    }
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return call(path) };
+    let directory = std::fs::File::open(directory)?;
+    call(&Path::new(&format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name))
+}
+
+/// Sends some text and one descriptor.
+pub fn send_descriptor(socket: BorrowedFd, text: &[u8], fd: BorrowedFd) -> nix::Result<()> {
+    let rights = [fd.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&rights)];
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(text)], &control, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+}
+
+/// Receives one descriptor; None at the end of the stream.
+pub fn receive_descriptor(socket: BorrowedFd) -> nix::Result<Option<OwnedFd>> {
+    let mut text = [0; 256];
+    let mut parts = [IoSliceMut::new(&mut text)];
+    let mut space = nix::cmsg_space!([i32; 4]);
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let received = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+        _ => None,
+    });
+    // SAFETY: the kernel has just made this descriptor for this process.
+    Ok(received.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
+}
