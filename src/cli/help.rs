@@ -23,6 +23,8 @@ pub(super) fn whole(program: &str) -> clap::Command {
         .bin_name(program.to_owned())
         .version(env!("CARGO_PKG_VERSION"))
         .disable_version_flag(true)
+        .disable_help_flag(true)
+        .disable_help_subcommand(true)
         .about("An OCI container runtime for network functions, with runc's command line.")
         .long_about(
             "An OCI container runtime for network functions, with runc's command line.\n\nA container is made from a \
@@ -32,7 +34,9 @@ pub(super) fn whole(program: &str) -> clap::Command {
         .subcommand_value_name("COMMAND")
         .override_usage(format!("{program} [FLAGS] COMMAND [FLAGS] [ID] ..."))
         .args(globals::FLAGS.iter().map(|flag| argument(flag)))
+        .arg(help_flag())
         .subcommands(COMMANDS.iter().map(|command| describe(program, command)))
+        .subcommand(clap::Command::new("help").about("Print the help of nfrun, or of a command."))
 }
 
 fn describe(program: &str, command: &Command) -> clap::Command {
@@ -43,8 +47,10 @@ fn describe(program: &str, command: &Command) -> clap::Command {
     let page = clap::Command::new(command.name)
         .about(command.about)
         .long_about(about)
+        .disable_help_flag(true)
         .disable_help_subcommand(true)
-        .args(command.flags.iter().map(|flag| argument(flag)));
+        .args(command.flags.iter().map(|flag| argument(flag)))
+        .arg(help_flag());
     let page = page.override_usage(format!("{program} {}", usage(command)));
     // The words are in the usage line; the completion scripts need to know that there are some.
     let words = Arg::new("words").value_name("WORD").num_args(0..).hide(true);
@@ -55,6 +61,11 @@ fn describe(program: &str, command: &Command) -> clap::Command {
 fn usage(command: &Command) -> String {
     let flags = if command.flags.is_empty() { "" } else { " [FLAGS]" };
     format!("{}{flags} {}", command.name, command.usage).trim_end().to_owned()
+}
+
+/// The parser knows it everywhere without a table.
+fn help_flag() -> Arg {
+    Arg::new("help").long("help").short('h').action(ArgAction::Help).help("Print this help.")
 }
 
 fn argument(flag: &'static Flag) -> Arg {

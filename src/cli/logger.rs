@@ -44,8 +44,6 @@ pub(super) fn start(target: Target, format: Format, debug: bool) -> Result<()> {
             Some(file.context(|| format!("open {}", path.display()))?)
         }
     };
-    let at_terminal = file.is_none() && format == Format::Text && std::io::stderr().is_terminal();
-    let format = if at_terminal { Format::Terminal } else { format };
     let logger = LOGGER.get_or_init(|| Logger { file, format, started: Instant::now() });
     // Refused only when there is a logger already, which then serves.
     let _ = log::set_logger(logger);
@@ -70,8 +68,14 @@ pub(super) fn write_stderr(text: &str) {
 }
 
 impl Logger {
+    /// Text at a terminal is for a person. This is asked here, so that a command that logs nothing does not pay for it.
+    fn format(&self) -> Format {
+        let at_terminal = self.file.is_none() && self.format == Format::Text && std::io::stderr().is_terminal();
+        if at_terminal { Format::Terminal } else { self.format }
+    }
+
     fn write(&self, level: Level, message: &str) {
-        let line = line(self.format, level, message, self.started.elapsed().as_secs());
+        let line = line(self.format(), level, message, self.started.elapsed().as_secs());
         match &self.file {
             // A full disk must not fail the command that is being logged.
             Some(file) => drop((&*file).write_all(line.as_bytes())),

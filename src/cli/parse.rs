@@ -1,8 +1,8 @@
 //! The command line into flags and words. The rules are those of Go's flag package, which runc uses (`--name value`,
 //! `--name=value`, one dash as good as two, `--switch=false`), and those of crun where Go has none (`-td`, `-u0`).
 //!
-//! clap draws the help and the completion scripts from the same tables, but does not parse: it takes 40 µs for `state`
-//! and 70 for `exec`, this takes about one (docs/decisions/command-line.md).
+//! clap draws the help and the completion scripts from the same tables, but does not parse: its share of a cold start
+//! is three times as large (docs/decisions/command-line.md).
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
