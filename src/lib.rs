@@ -12,6 +12,7 @@ mod error;
 pub mod init;
 pub mod seccomp;
 pub mod sys;
+pub mod timestamp;
 pub mod undo;
 
 pub use error::{Context, Error, Kind, Result};

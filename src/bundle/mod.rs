@@ -9,6 +9,7 @@ pub mod exec;
 mod ids;
 pub mod plan;
 mod process;
+pub mod template;
 
 pub use config::Config;
 pub use plan::{Plan, RuntimeStep};

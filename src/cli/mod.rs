@@ -1,5 +1,154 @@
-//! (in the making)
+//! The command line: one file a command, each with its flags, one library call and its output. Nothing here knows how
+//! a container is made. Words come in from argv; the library's answers go to stdout, errors to stderr and the log.
+//!
+//! A command is one static [`Command`]: what parses it, what explains it and what runs it stand together.
 
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod arguments;
+mod completion;
+mod create;
+mod delete;
+mod exec;
+mod failure;
+mod flag;
+mod gc;
+mod globals;
+mod help;
+mod kill;
+mod list;
+mod logger;
+mod output;
+mod parse;
+mod pause;
+mod plan;
+mod ps;
+mod resume;
+mod run;
+mod signal;
+mod snapshot;
+mod spec;
+mod start;
+mod state;
+mod table;
+mod version;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use arguments::Arguments;
+use failure::Failure;
+use flag::Flag;
+use parse::{Line, Order, Stop};
+
+use crate::container::Globals;
+
+/// A command of nfrun.
+struct Command {
+    name: &'static str,
+    /// One sentence for the list of commands.
+    about: &'static str,
+    /// What a user would want to know beyond the flags, or nothing.
+    details: &'static str,
+    /// The words behind the flags, as the usage line shows them.
+    usage: &'static str,
+    flags: &'static [&'static Flag],
+    /// The least and the most words.
+    words: (usize, usize),
+    order: Order,
+    run: fn(&Call<'_>) -> Result<u8, Failure>,
+}
+
+/// One call of a command.
+struct Call<'a> {
+    /// The name under which nfrun was called.
+    program: &'a str,
+    globals: &'a Globals,
+    arguments: &'a Arguments,
+}
+
+/// Any number of words.
+const MANY: usize = usize::MAX;
+
+/// All commands, as the help lists them.
+static COMMANDS: &[&Command] = &[
+    &completion::COMMAND,
+    &create::COMMAND,
+    &delete::COMMAND,
+    &exec::COMMAND,
+    &gc::COMMAND,
+    &kill::COMMAND,
+    &list::COMMAND,
+    &pause::COMMAND,
+    &plan::COMMAND,
+    &ps::COMMAND,
+    &resume::COMMAND,
+    &run::COMMAND,
+    &spec::COMMAND,
+    &start::COMMAND,
+    &state::COMMAND,
+];
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = program_name(words.next());
+    let mut line = words.collect::<Vec<_>>().into_iter();
+    run(&program, &mut line).unwrap_or_else(|failure| failure.report()).into()
+}
+
+/// nfrun's own flags, then the command.
+fn run(program: &str, line: &mut Line) -> Result<u8, Failure> {
+    let own = match parse::parse(line, globals::FLAGS, Order::BeforeWord) {
+        Ok(own) => own,
+        Err(Stop::Help) => return help::print(program, None),
+        Err(Stop::Wrong(words)) => return Err(Failure::new(format!("{words} (see {program} --help)"))),
+    };
+    if own.on(&globals::VERSION) {
+        return version::print(program);
+    }
+    globals::start_log(&own)?;
+    match line.next().map(|word| word.to_string_lossy().into_owned()).as_deref() {
+        None => help::print(program, None),
+        Some("help" | "h") => match line.next() {
+            None => help::print(program, None),
+            Some(name) => help::print(program, Some(find(&name.to_string_lossy())?)),
+        },
+        Some(name) => run_command(program, find(name)?, line, &own),
+    }
+}
+
+fn run_command(program: &str, command: &Command, line: &mut Line, own: &Arguments) -> Result<u8, Failure> {
+    let wrong = |words| Failure::new(format!("{words} (see {program} {} --help)", command.name));
+    let arguments = match parse::parse(line, command.flags, command.order) {
+        Ok(arguments) => arguments,
+        Err(Stop::Help) => return help::print(program, Some(command)),
+        Err(Stop::Wrong(words)) => return Err(wrong(words)),
+    };
+    check_count(program, command, arguments.words.len()).map_err(wrong)?;
+    let globals = globals::read(own)?;
+    (command.run)(&Call { program, globals: &globals, arguments: &arguments })
+}
+
+fn find(name: &str) -> Result<&'static Command, Failure> {
+    // runc's words and exit code; drivers that probe for a command look at the code.
+    let unknown = || Failure::new(format!("No help topic for '{name}': there is no such command")).exit(3);
+    COMMANDS.iter().find(|command| command.name == name).copied().ok_or_else(unknown)
+}
+
+/// The count of words in runc's words.
+fn check_count(program: &str, command: &Command, count: usize) -> Result<(), String> {
+    let (least, most) = command.words;
+    let name = command.name;
+    match count {
+        _ if (least..=most).contains(&count) => Ok(()),
+        _ if least == most => Err(format!("{program}: \"{name}\" requires exactly {least} argument(s)")),
+        _ if count < least => Err(format!("{program}: \"{name}\" requires a minimum of {least} argument(s)")),
+        _ => Err(format!("{program}: \"{name}\" requires a maximum of {most} argument(s)")),
+    }
+}
+
+/// The name under which nfrun was called, such as `runc`.
+fn program_name(first: Option<OsString>) -> String {
+    let path = first.unwrap_or_default();
+    Path::new(&path).file_name().map_or_else(|| "nfrun".to_owned(), |name| name.to_string_lossy().into_owned())
 }

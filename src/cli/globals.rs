@@ -1,0 +1,155 @@
+//! nfrun's own flags, which stand before the command: where state lives, who manages cgroups, where the log goes.
+
+use std::path::PathBuf;
+
+use super::arguments::{Arguments, Given};
+use super::flag::{Flag, Value};
+use super::logger::{self, Format, Target};
+use crate::container::{CgroupManager, Globals};
+use crate::{Error, Result};
+
+static ROOT: Flag = Flag::new(
+    "root",
+    Value::Dir("DIR"),
+    "Keep the containers' state below DIR, which should be on a tmpfs. The default is /run/nfrun, and \
+     $XDG_RUNTIME_DIR/nfrun for a user other than root.",
+);
+static LOG: Flag = Flag::new(
+    "log",
+    Value::File("FILE"),
+    "Append log messages to FILE, which is created when missing, in place of stderr. file:FILE is the same. An error \
+     that ends the command is always written to stderr too.",
+);
+static LOG_FORMAT: Flag =
+    Flag::new("log-format", Value::OneOf("FORMAT", &["text", "json"]), "Write log messages as text or as JSON lines.");
+static DEBUG: Flag = Flag::switch("debug", "Log what is done, step by step.");
+static CGROUP_MANAGER: Flag = Flag::new(
+    "cgroup-manager",
+    Value::OneOf("MANAGER", &["cgroupfs", "systemd", "disabled"]),
+    "Who makes the containers' cgroups: nfrun through the file system, systemd, or nobody.",
+);
+static SYSTEMD_CGROUP: Flag = Flag::switch("systemd-cgroup", "The same as --cgroup-manager systemd.");
+static ROOTLESS: Flag = Flag::new(
+    "rootless",
+    Value::OneOf("WHEN", &["auto", "true", "false"]),
+    "Ignore cgroups that the user may not write to. With auto, the kernel's answer decides.",
+);
+static CRIU: Flag = Flag::new("criu", Value::File("FILE"), "Ignored, as by newer runc.").hide();
+/// Prints the version.
+pub(super) static VERSION: Flag = Flag::switch("version", "Print the version.").letter('v');
+
+/// The flags in the order of the help.
+pub(super) static FLAGS: &[&Flag] =
+    &[&ROOT, &LOG, &LOG_FORMAT, &DEBUG, &CGROUP_MANAGER, &SYSTEMD_CGROUP, &ROOTLESS, &CRIU, &VERSION];
+
+/// Starts the log where the flags say.
+pub(super) fn start_log(arguments: &Arguments) -> Result<()> {
+    let format = if arguments.choice(&LOG_FORMAT)? == "json" { Format::Json } else { Format::Text };
+    let target = match arguments.text(&LOG)?.as_deref() {
+        // Opening /dev/stderr fails where stderr is a socket, as below systemd.
+        None | Some("/dev/stderr") => Target::Stderr,
+        Some(text) => Target::File(log_path(text)?),
+    };
+    logger::start(target, format, arguments.on(&DEBUG))
+}
+
+/// What the library wants to know of the flags.
+pub(super) fn read(arguments: &Arguments) -> Result<Globals> {
+    arguments.choice(&ROOTLESS)?;
+    let root = arguments.path(&ROOT)?;
+    Ok(Globals {
+        root_given: root.is_some(),
+        root: root.unwrap_or_else(default_root),
+        cgroup_manager: manager(arguments)?,
+    })
+}
+
+/// crun names a backend before the path.
+fn log_path(text: &str) -> Result<PathBuf> {
+    match text.split_once(':') {
+        Some(("file", path)) => Ok(PathBuf::from(path)),
+        Some((backend @ ("journald" | "syslog"), _)) => Err(Error::invalid(format!(
+            "--log {text}: nfrun does not log to {backend}; name a file (a file of this name is ./{text})"
+        ))),
+        _ => Ok(PathBuf::from(text)),
+    }
+}
+
+/// The last of `--cgroup-manager` and `--systemd-cgroup` counts, as with crun.
+fn manager(arguments: &Arguments) -> Result<CgroupManager> {
+    let named = arguments.choice(&CGROUP_MANAGER)?;
+    let last = arguments.given.iter().rev().find(|(long, _)| [CGROUP_MANAGER.long, SYSTEMD_CGROUP.long].contains(long));
+    Ok(match (last, named) {
+        (Some((_, Given::Switch(true))), _) | (Some((_, Given::Value(_))), "systemd") => CgroupManager::Systemd,
+        (Some((_, Given::Value(_))), "disabled") => CgroupManager::Disabled,
+        _ => CgroupManager::Cgroupfs,
+    })
+}
+
+fn default_root() -> PathBuf {
+    let run = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match run {
+        Some(dir) if is_ordinary_user() => PathBuf::from(dir).join("nfrun"),
+        _ => PathBuf::from("/run/nfrun"),
+    }
+}
+
+/// Whether an ordinary user runs this, be it as root of a user namespace of his own, as rootless podman does.
+fn is_ordinary_user() -> bool {
+    if !nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    let is_named = std::env::var_os("USER").is_some_and(|user| !user.is_empty() && user != "root");
+    is_named && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps_all_ids(&map))
+}
+
+fn maps_all_ids(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::{Order, parse};
+    use super::*;
+
+    fn read_line(words: &[&str]) -> Result<Globals> {
+        let words: Vec<_> = words.iter().map(std::ffi::OsString::from).collect();
+        read(&parse(&mut words.into_iter(), FLAGS, Order::BeforeWord).unwrap())
+    }
+
+    #[test]
+    fn the_last_cgroup_manager_counts() {
+        let manager = |words: &[&str]| read_line(words).unwrap().cgroup_manager;
+        assert_eq!(manager(&[]), CgroupManager::Cgroupfs);
+        assert_eq!(manager(&["--systemd-cgroup"]), CgroupManager::Systemd);
+        assert_eq!(manager(&["--systemd-cgroup=false"]), CgroupManager::Cgroupfs);
+        assert_eq!(manager(&["--systemd-cgroup", "--cgroup-manager", "disabled"]), CgroupManager::Disabled);
+        assert_eq!(manager(&["--cgroup-manager=cgroupfs", "--systemd-cgroup"]), CgroupManager::Systemd);
+    }
+
+    #[test]
+    fn a_wrong_choice_names_the_right_ones() {
+        let error = read_line(&["--cgroup-manager", "openrc"]).unwrap_err().to_string();
+        assert!(error.contains("openrc") && error.contains("cgroupfs or systemd or disabled"), "{error}");
+    }
+
+    #[test]
+    fn a_given_root_is_made_absolute_and_known_as_given() {
+        let globals = read_line(&["--root", "x"]).unwrap();
+        assert_eq!(globals.root, std::env::current_dir().unwrap().join("x"));
+        assert!(globals.root_given && !read_line(&[]).unwrap().root_given);
+    }
+
+    #[test]
+    fn a_log_may_name_cruns_backend() {
+        assert_eq!(log_path("file:/a").unwrap(), PathBuf::from("/a"));
+        assert_eq!(log_path("/a:b").unwrap(), PathBuf::from("/a:b"));
+        assert!(log_path("journald:x").is_err());
+    }
+
+    #[test]
+    fn a_user_namespace_is_told_by_its_map() {
+        assert!(maps_all_ids("         0          0 4294967295\n"));
+        assert!(!maps_all_ids("         0       1000          1\n"));
+    }
+}

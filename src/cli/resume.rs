@@ -1,0 +1,22 @@
+//! `resume`.
+
+use super::failure::Failure;
+use super::parse::Order;
+use super::{Call, Command};
+use crate::container;
+
+pub(super) static COMMAND: Command = Command {
+    name: "resume",
+    about: "Let the processes of a paused container go on.",
+    details: "",
+    usage: "ID",
+    flags: &[],
+    words: (1, 1),
+    order: Order::Anywhere,
+    run,
+};
+
+fn run(call: &Call<'_>) -> Result<u8, Failure> {
+    container::resume(call.globals, &call.arguments.id()?)?;
+    Ok(0)
+}

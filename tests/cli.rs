@@ -1,0 +1,257 @@
+//! What the command line says without a container: help, version, spec, errors, logs, completion.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A directory that goes with its test.
+struct TempDir(PathBuf);
+
+impl TempDir {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("nfrun-cli-{test}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn nfrun() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_nfrun"))
+}
+
+fn run(words: &[&str]) -> Output {
+    nfrun().args(words).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The exit code, and the message of the one log line on stderr, which has to be logrus's text.
+fn failure(words: &[&str]) -> (i32, String) {
+    let output = run(words);
+    assert_eq!(stdout(&output), "", "{words:?} prints nothing on stdout");
+    let line = String::from_utf8(output.stderr).unwrap();
+    let (head, message) = line.trim_end().split_once(" msg=").unwrap();
+    assert!(head.starts_with("time=\"20") && head.ends_with("Z\" level=error"), "{line}");
+    let message = serde_json::from_str(message).unwrap_or_else(|_| message.to_owned());
+    (output.status.code().unwrap(), message)
+}
+
+/// Debian's runc, or a word on why a test does without.
+fn has_runc() -> bool {
+    let found = Command::new("runc").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !found {
+        println!("skipped: runc is not installed, there is nothing to compare with");
+    }
+    found
+}
+
+#[test]
+fn the_version_is_what_docker_and_containerd_parse() {
+    for flag in ["--version", "-v"] {
+        let output = run(&[flag]);
+        let text = stdout(&output);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], format!("nfrun version {}", env!("CARGO_PKG_VERSION")));
+        assert!(lines[1].starts_with("commit: "));
+        assert_eq!(lines[2], "spec: 1.3.0");
+    }
+}
+
+#[test]
+fn installed_as_runc_it_calls_itself_runc() {
+    let dir = TempDir::new("name");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_nfrun"), dir.path("runc")).unwrap();
+    let runc = |words: &[&str]| Command::new(dir.path("runc")).args(words).output().unwrap();
+    assert!(stdout(&runc(&["--version"])).starts_with("runc version "));
+    assert!(stdout(&runc(&["--help"])).contains("Usage: runc "));
+    assert!(stdout(&runc(&["exec", "--help"])).contains("Usage: runc exec "));
+    assert!(String::from_utf8_lossy(&runc(&["state"]).stderr).contains("runc: \\\"state\\\" requires exactly 1"));
+}
+
+#[test]
+fn every_command_has_a_help_with_its_flags() {
+    let whole = stdout(&run(&["--help"]));
+    assert_eq!(whole, stdout(&run(&[])), "without words the help is printed");
+    assert_eq!(whole, stdout(&run(&["help"])));
+    for (command, flags) in [
+        ("completion", ""),
+        ("create", "bundle console-socket pid-file pidfd-socket no-pivot no-new-keyring preserve-fds"),
+        ("delete", "force"),
+        (
+            "exec",
+            "process console-socket pid-file pidfd-socket tty user additional-gids cwd env detach cap process-label \
+             apparmor no-new-privs preserve-fds cgroup ignore-paused",
+        ),
+        ("gc", ""),
+        ("kill", "all"),
+        ("list", "format quiet"),
+        ("pause", ""),
+        ("plan", "bundle format no-host"),
+        ("ps", "format"),
+        ("resume", ""),
+        (
+            "run",
+            "bundle console-socket pid-file pidfd-socket no-pivot no-new-keyring preserve-fds detach keep no-subreaper",
+        ),
+        ("spec", "bundle rootless"),
+        ("start", ""),
+        ("state", ""),
+    ] {
+        assert!(whole.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command}");
+        let help = stdout(&run(&[command, "--help"]));
+        assert_eq!(help, stdout(&run(&["help", command])));
+        for flag in flags.split_whitespace() {
+            assert!(help.contains(&format!("--{flag}")), "{command} --help names --{flag}");
+        }
+    }
+}
+
+#[test]
+fn the_spec_is_runcs_but_for_its_version() {
+    if !has_runc() {
+        return;
+    }
+    let dir = TempDir::new("spec");
+    let version = |text: &str| text.lines().position(|line| line.contains("ociVersion"));
+    for more in [&[][..], &["--rootless"]] {
+        for program in ["runc", env!("CARGO_BIN_EXE_nfrun")] {
+            let bundle = dir.path(&Path::new(program).file_name().unwrap().to_string_lossy());
+            fs::create_dir_all(&bundle).unwrap();
+            let _ = fs::remove_file(bundle.join("config.json"));
+            let written = Command::new(program).arg("spec").args(more).arg("--bundle").arg(&bundle).status().unwrap();
+            assert!(written.success());
+        }
+        let read = |name| fs::read_to_string(dir.path(name).join("config.json")).unwrap();
+        let (theirs, ours) = (read("runc"), read("nfrun"));
+        assert_eq!(version(&theirs), version(&ours));
+        let rest =
+            |text: &str| text.split('\n').filter(|line| !line.contains("ociVersion")).collect::<Vec<_>>().join("\n");
+        assert_eq!(rest(&theirs), rest(&ours));
+        assert!(ours.contains("\t\"ociVersion\": \"1.3.0\",\n"));
+    }
+}
+
+#[test]
+fn spec_leaves_a_config_that_exists_alone() {
+    let dir = TempDir::new("exists");
+    fs::write(dir.path("config.json"), "mine").unwrap();
+    let bundle = dir.0.to_str().unwrap();
+    let expected = (1, "File config.json exists. Remove it first".to_owned());
+    assert_eq!(failure(&["spec", "--bundle", bundle]), expected);
+    assert_eq!(fs::read_to_string(dir.path("config.json")).unwrap(), "mine");
+}
+
+#[test]
+fn spec_writes_into_the_current_directory() {
+    let dir = TempDir::new("cwd");
+    assert!(nfrun().arg("spec").current_dir(&dir.0).status().unwrap().success());
+    assert!(dir.path("config.json").is_file());
+}
+
+#[test]
+fn a_wrong_line_is_refused_in_runcs_words() {
+    for (words, code, begin) in [
+        (&["state"][..], 1, "nfrun: \"state\" requires exactly 1 argument(s)"),
+        (&["state", "a", "b"], 1, "nfrun: \"state\" requires exactly 1 argument(s)"),
+        (&["kill"], 1, "nfrun: \"kill\" requires a minimum of 1 argument(s)"),
+        (&["kill", "a", "KILL", "c"], 1, "nfrun: \"kill\" requires a maximum of 2 argument(s)"),
+        (&["exec"], 1, "nfrun: \"exec\" requires a minimum of 1 argument(s)"),
+        (&["spec", "x"], 1, "nfrun: \"spec\" requires exactly 0 argument(s)"),
+        (&["state", "--bogus", "x"], 1, "flag provided but not defined: -bogus"),
+        (&["--bogus", "state"], 1, "flag provided but not defined: -bogus"),
+        (&["create", "x", "--bundle"], 1, "flag needs an argument: -bundle"),
+        (&["bogus"], 3, "No help topic for 'bogus'"),
+        (&["help", "bogus"], 3, "No help topic for 'bogus'"),
+        (&["kill", "x", "FOO"], 1, "unknown signal \"FOO\""),
+        (&["kill", "x", "65"], 1, "unknown signal \"65\""),
+        (&["exec", "x"], 255, "exec failed: process args cannot be empty"),
+        (&["exec", "-u", "root", "x", "true"], 255, "exec failed: parsing root as int for uid failed"),
+        (&["exec", "x", "--user=0:x", "true"], 255, "exec failed: parsing x as int for gid failed"),
+        (&["create", "--preserve-fds", "x", "y"], 1, "invalid value \"x\" for flag -preserve-fds"),
+        (&["list", "-f", "xml"], 1, "invalid format option"),
+        (&["--rootless", "maybe", "list"], 1, "invalid rootless option"),
+        (&["--cgroup-manager", "openrc", "list"], 1, "invalid cgroup-manager option"),
+        (&["--log-format", "xml", "list"], 1, "invalid log-format option"),
+        (&["state", "a/b"], 1, "invalid container ID format"),
+        (&["state", ""], 1, "container id cannot be empty"),
+        (&["completion", "ksh"], 1, "unknown shell \"ksh\""),
+        (&["spec", "--bundle", "/nowhere"], 1, "create /nowhere/config.json: no such file or directory"),
+    ] {
+        let (got, message) = failure(words);
+        assert!(message.starts_with(begin), "{words:?}: {message}");
+        assert_eq!(got, code, "{words:?}");
+    }
+}
+
+#[test]
+fn each_of_several_ids_is_tried() {
+    let output = run(&["delete", "a/1", "b/2"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("a/1: ") && said.contains("b/2: "), "{said}");
+}
+
+#[test]
+fn an_error_goes_to_the_log_and_plainly_to_stderr() {
+    let dir = TempDir::new("log");
+    let log = dir.path("log");
+    for name in [log.display().to_string(), format!("file:{}", log.display())] {
+        let output = run(&["--log", &name, "--log-format", "json", "kill", "x", "FOO"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "unknown signal \"FOO\"\n");
+    }
+    let lines = fs::read_to_string(&log).unwrap();
+    assert_eq!(lines.lines().count(), 2, "the second message is appended: {lines}");
+    for line in lines.lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(entry["level"], "error");
+        assert_eq!(entry["msg"], "unknown signal \"FOO\"");
+        assert!(entry["time"].as_str().unwrap().ends_with('Z'));
+    }
+}
+
+#[test]
+fn a_log_in_text_is_logruss() {
+    let dir = TempDir::new("text");
+    let status = nfrun().current_dir(&dir.0).args(["--log", "log", "kill", "x", "FOO"]).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    let line = fs::read_to_string(dir.path("log")).unwrap();
+    assert!(line.ends_with("level=error msg=\"unknown signal \\\"FOO\\\"\"\n"), "{line}");
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_ends_the_command() {
+    let expected = (1, "open /nowhere/log: no such file or directory".to_owned());
+    assert_eq!(failure(&["--log", "/nowhere/log", "state", "x"]), expected);
+}
+
+#[test]
+fn completion_scripts_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&run(&["completion", shell]));
+        for word in ["nfrun", "preserve-fds", "resume", "cgroupfs"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_who_has_gone_is_a_normal_end() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = nfrun().arg("--help").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stderr, b"");
+}
