@@ -141,7 +141,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn plan(mut self) -> Result<Planned> {
+    fn plan(self) -> Result<Planned> {
         let Some(process) = self.spec.process() else { return self.without_process() };
         exec::plan::check(process)?;
         let mut draft = Draft::default();
@@ -176,7 +176,8 @@ impl Planner<'_> {
         if self.around.look {
             return Err(Error::invalid("process: is missing: the container would have nothing to run"));
         }
-        let plan = Plan { notes: self.notes, ..Plan::default() };
+        let mut plan = Plan::default();
+        plan.notes = self.notes;
         Ok(Planned { plan, rootfs: self.rootfs, place: None, namespaces: self.namespaces.all() })
     }
 

@@ -1,8 +1,5 @@
 //! `plan`: what create would do, without doing it.
 
-use std::fmt::Display;
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::create::{self, BUNDLE};
@@ -10,8 +7,7 @@ use super::failure::Failure;
 use super::flag::{Flag, Value};
 use super::parse::Order;
 use super::{Call, Command, output};
-use crate::container::{ContainerId, Globals};
-use crate::{Error, Result};
+use crate::Result;
 
 pub(super) static COMMAND: Command = Command {
     name: "plan",
@@ -34,7 +30,7 @@ fn run(call: &Call<'_>) -> Result<u8, Failure> {
     let id = if call.arguments.words.is_empty() { "plan".parse()? } else { call.arguments.id()? };
     let format = call.arguments.choice(&FORMAT)?;
     let bundle = create::bundle(call.arguments)?;
-    let plan = plan(call.globals, &id, &bundle, call.arguments.on(&NO_HOST))?;
+    let plan = crate::container::plan(call.globals, &id, &bundle, call.arguments.on(&NO_HOST))?;
     let text = if format == "json" { pretty(&plan)? } else { plan.to_string() };
     output::print(format!("{}\n", text.trim_end()))?;
     Ok(0)
@@ -42,9 +38,4 @@ fn run(call: &Call<'_>) -> Result<u8, Failure> {
 
 fn pretty(plan: &impl Serialize) -> Result<String> {
     Ok(serde_json::to_string_pretty(plan)?)
-}
-
-/// Stands for `container::plan`, which is in the making.
-fn plan(_globals: &Globals, _id: &ContainerId, _bundle: &Path, _no_host: bool) -> Result<impl Display + Serialize> {
-    Err::<String, _>(Error::new("in the making"))
 }

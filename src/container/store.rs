@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -190,11 +190,6 @@ impl Directory {
     /// A path in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
-    }
-
-    /// Its descriptor's number, for paths that go by it.
-    pub fn number(&self) -> i32 {
-        self.fd.as_raw_fd()
     }
 }
 

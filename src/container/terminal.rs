@@ -11,7 +11,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 
 use crate::sys::spawn::Spawned;
 use crate::sys::{self, inherited, net};
@@ -135,18 +134,6 @@ fn forward(signal: i32, process: &Spawned, relay: Option<&Relay>) {
         }
         _ => {
             let _ = sys::pidfd::signal(process.process.as_fd(), signal);
-        }
-    }
-}
-
-/// Waits for a process that this one started, without a terminal and without signals.
-pub fn wait_quietly(pid: i32) -> Result<u8> {
-    loop {
-        match waitpid(Pid::from_raw(pid), None) {
-            Ok(WaitStatus::Exited(_, code)) => return Ok(code as u8),
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as u8),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Error::from(errno).context(format!("wait for process {pid}"))),
         }
     }
 }

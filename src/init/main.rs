@@ -45,6 +45,8 @@ fn run(plan_fd: sys::Fd, length: usize) -> Result<(), i32> {
     // SAFETY: a shared page that is never unmapped; both sides use atomics only.
     let progress: &'static Progress = unsafe { &*page.cast::<Progress>() };
     let mut context = Context::new(head, progress);
+    // The caller's umask must not change the modes of what steps make; a step sets the process's own.
+    sys::umask(0);
     while !reader.0.is_empty() {
         let number = u32::read(&mut reader);
         let before = reader;

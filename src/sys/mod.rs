@@ -67,7 +67,7 @@ pub const MFD_EXEC: libc::c_uint = 0x10;
 /// memfd_create(2), without the flags about execution where the kernel does not know them.
 pub fn memfd(name: &std::ffi::CStr, flags: libc::c_uint) -> nix::Result<OwnedFd> {
     // SAFETY: name is a C string that outlives the call.
-    let create = |flags| own(unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) });
+    let create = |flags: libc::c_uint| own(unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) });
     match create(flags) {
         Err(Errno::EINVAL) => create(flags & !(MFD_NOEXEC_SEAL | MFD_EXEC)),
         other => other,

@@ -68,7 +68,7 @@ pub fn environment(process: &Process, home: impl FnOnce() -> Option<String>) -> 
             return Err(Error::invalid(format!("process.env[{i}]: {variable:?} has no name")));
         }
         match places.get(name) {
-            Some(&place) => variables[place] = variable,
+            Some(&place) => variables[place] = variable.as_str(),
             None => {
                 places.insert(name, variables.len());
                 variables.push(variable);
