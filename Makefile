@@ -52,9 +52,11 @@ demo: deps-demo build fixtures ## one container, shown from the inside and the o
 
 # --show-output prints what a test printed after its binary has ended, test by test, so SKIP lines of tests that run
 # at the same time do not mix. The pipe's status is cargo's: pipefail, and the summary fails on its own account too.
+# Only when asked for, since tests that inject faults need the debug build that cargo makes for them.
+other = $(if $(filter file,$(origin NFRUN)),,NFRUN_TEST_BINARY=$(NFRUN))
 test: deps-test build fixtures ## every test, on the real kernel, with a summary at the end
 	$(need_root)
-	NFRUN=$(NFRUN) $(CARGO) test $(CARGO_FLAGS) --features "$(TEST_FEATURES)" --no-fail-fast -- --show-output $(TEST_ARGS) \
+	NFRUN_RELEASE=$(BIN) $(other) $(CARGO) test $(CARGO_FLAGS) --features "$(TEST_FEATURES)" --no-fail-fast -- --show-output $(TEST_ARGS) \
 	  < /dev/null 2>&1 | tests/summary --log $(TARGET)/test.log
 
 bench: deps-bench build ## lifecycle benches against Debian's runc and crun
