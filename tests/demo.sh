@@ -2,6 +2,7 @@
 # The demo: one container from the debian fixture, seen from the inside and from the outside, from its plan to its end.
 # Every value that it shows it also checks; the first that is not as claimed ends it with exit code 1. `make demo` runs
 # it. NFRUN names the binary; with runc or crun there, what only nfrun has (the plan) is left out.
+# shellcheck disable=SC2016   # what is in single quotes is for the shell inside
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -11,7 +12,8 @@ ID=demo-$$
 CGROUP=/nfrun-demo-$$
 MEMORY=$((64 << 20)) PIDS=64 QUOTA=50000 PERIOD=100000
 # Debian's own: pyenv's and the like cost a quarter of a second a start.
-PYTHON=$([ -x /usr/bin/python3 ] && echo /usr/bin/python3 || command -v python3)
+PYTHON=/usr/bin/python3
+[ -x "$PYTHON" ] || PYTHON=$(command -v python3)
 
 [ -x "$NFRUN" ] || { echo "there is no $NFRUN: run 'make demo', or name a runtime with NFRUN=" >&2; exit 1; }
 [ -d "$ROOTFS" ] || { echo "there is no $ROOTFS: run 'make fixtures'" >&2; exit 1; }
