@@ -132,7 +132,7 @@ impl Leftovers {
             cgroups: HIERARCHIES.iter().flat_map(|h| cgroups_below(&cgroup_dir(h, cgroup_parent))).collect(),
             mounts: mounts.lines().filter(|line| line.contains(&format!("{text}/"))).map(str::to_owned).collect(),
             // A dot marks what belongs to the root and not to a container, such as a lock.
-            state: state.filter(|path| !path.file_name().is_some_and(|n| n.as_encoded_bytes()[0] == b'.')).collect(),
+            state: state.filter(|path| path.file_name().is_none_or(|n| n.as_encoded_bytes()[0] != b'.')).collect(),
             cgroup_parent: cgroup_parent.to_owned(),
             dir: dir.to_owned(),
             root: root.to_owned(),
