@@ -1,0 +1,110 @@
+# nfrun's Makefile: thin names over cargo and the scripts beside the code. `make help` lists them.
+# A fresh Debian bookworm needs only make, Rust (rustup or `cargo` in PATH) and root; each target installs the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-builtin-rules
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+# CI passes --locked: what is tested is what Cargo.lock says.
+CARGO_FLAGS ?=
+# Faults and kills before step k are compiled in for tests only.
+TEST_FEATURES ?= fault
+# Passed to the test programs, e.g. TEST_ARGS=delete_ to run the tests with that in their name.
+TEST_ARGS ?=
+
+# .cargo/config.toml names the target, so cargo puts the binary below its triple.
+TRIPLE := $(shell sed -n 's/^target = "\(.*\)"$$/\1/p' .cargo/config.toml)
+TARGET := $(abspath $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target))
+BIN := $(TARGET)/$(TRIPLE)/release/nfrun
+# The binary that demo, test and bench run; NFRUN=/usr/sbin/runc tries the scripts on another runtime.
+NFRUN ?= $(BIN)
+
+bindir := $(DESTDIR)$(PREFIX)/bin
+docdir := $(DESTDIR)$(PREFIX)/share/doc/nfrun
+bashdir := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+zshdir := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+
+# Run as root, and say so in words rather than by the first mount that fails.
+need_root = @[ "$$(id -u)" = 0 ] || { echo "make $@ runs containers, so it needs root: become root and run it again" >&2; exit 1; }
+
+.PHONY: help build demo test bench check fixtures install uninstall clean clean-fixtures \
+        deps-build deps-fixtures deps-demo deps-test deps-bench
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  deps-WHAT        install the Debian packages that build, fixtures, demo, test or bench needs"
+	@echo "variables: PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) NFRUN (binary that demo, test and bench run) TEST_ARGS BENCH"
+
+build: deps-build ## the static release binary, target/release/nfrun
+	$(CARGO) build --release $(CARGO_FLAGS)
+	@mkdir -p $(TARGET)/release
+	@ln -sfn ../$(TRIPLE)/release/nfrun $(TARGET)/release/nfrun
+	@ls -lL $(TARGET)/release/nfrun
+
+demo: deps-demo build fixtures ## one container, shown from the inside and the outside
+	$(need_root)
+	NFRUN=$(NFRUN) tests/demo.sh
+
+# --show-output prints what a test printed after its binary has ended, test by test, so SKIP lines of tests that run
+# at the same time do not mix. The pipe's status is cargo's: pipefail, and the summary fails on its own account too.
+# Only when asked for, since tests that inject faults need the debug build that cargo makes for them.
+other = $(if $(filter file,$(origin NFRUN)),,NFRUN_TEST_BINARY=$(NFRUN))
+test: deps-test build fixtures ## every test, on the real kernel, with a summary at the end
+	$(need_root)
+	NFRUN_RELEASE=$(BIN) $(other) $(CARGO) test $(CARGO_FLAGS) --features "$(TEST_FEATURES)" --no-fail-fast -- --show-output $(TEST_ARGS) \
+	  < /dev/null 2>&1 | tests/summary --log $(TARGET)/test.log
+
+bench: deps-bench build ## lifecycle benches against Debian's runc and crun
+	$(need_root)
+	NFRUN=$(NFRUN) OUT=$(TARGET)/bench benches/lifecycle
+
+# The init program is a package of its own (freestanding, so no test targets to lint); --release because its panic
+# strategy is the release build's.
+INIT := $(wildcard src/init/Cargo.toml)
+check: deps-build ## formatting, lints, shell syntax
+	@if $(CARGO) fmt --version > /dev/null 2>&1; then \
+	  $(CARGO) fmt --check; \
+	  $(if $(INIT),$(CARGO) fmt --check --manifest-path $(INIT);) \
+	else echo "skipped: formatting, for rustfmt is not installed (rustup component add rustfmt)"; fi
+	@if $(CARGO) clippy --version > /dev/null 2>&1; then \
+	  $(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings; \
+	  $(CARGO) clippy $(CARGO_FLAGS) --all-targets --features "$(TEST_FEATURES)" -- -D warnings; \
+	  $(if $(INIT),$(CARGO) clippy $(CARGO_FLAGS) --release --manifest-path $(INIT) --target-dir $(TARGET)/init-check -- -D warnings;) \
+	else echo "skipped: lints, for clippy is not installed (rustup component add clippy)"; fi
+	@for f in .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh benches/lifecycle; do bash -n "$$f"; done
+	@if command -v shellcheck > /dev/null; then \
+	  shellcheck .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh benches/lifecycle; \
+	else echo "skipped: shellcheck is not installed"; fi
+
+fixtures: deps-fixtures ## root filesystems from Debian packages, in rootfs-fixtures/built
+	$(need_root)
+	rootfs-fixtures/build
+
+# `sudo make install` after `make build` as a user: root may have no cargo, and needs none then.
+install: $(if $(shell command -v $(CARGO)),build) ## binary, completions, docs below $(DESTDIR)$(PREFIX)
+	@[ -x $(BIN) ] || { echo "there is no $(BIN) and no cargo to make it: run 'make build' first" >&2; exit 1; }
+	install -d $(bindir) $(bashdir) $(zshdir) $(fishdir) $(docdir)
+	install -m 755 $(BIN) $(bindir)/nfrun
+	$(BIN) completion bash > $(bashdir)/nfrun
+	$(BIN) completion zsh > $(zshdir)/_nfrun
+	$(BIN) completion fish > $(fishdir)/nfrun.fish
+	install -m 644 README.md CHANGELOG.md LICENSE $(wildcard docs/*.md) $(docdir)/
+
+uninstall: ## what install put there
+	rm -f $(bindir)/nfrun $(bashdir)/nfrun $(zshdir)/_nfrun $(fishdir)/nfrun.fish
+	rm -rf $(docdir)
+
+clean: ## what cargo made
+	$(CARGO) clean
+	rm -rf src/init/target
+
+clean-fixtures: ## the root filesystems; the next test run makes them anew
+	rm -rf --one-file-system rootfs-fixtures/built
+
+deps-build deps-fixtures deps-demo deps-test deps-bench: deps-%:
+	@.ci/deps $*

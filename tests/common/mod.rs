@@ -1,0 +1,314 @@
+//! What the tests of every subject share: a bundle that a test edits, a container that cleans up after itself, and
+//! looks at the machine from outside. Nothing here knows how the runtime works; it is started as a user starts it.
+//! `NFRUN_TEST_BINARY` names another runtime to test, such as Debian's runc, against which these tests were written.
+
+#![allow(dead_code, unused_macros, unused_imports)]
+
+pub mod bundle;
+pub mod events;
+pub mod outside;
+pub mod terminal;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use bundle::base;
+pub use events::{LIMIT, Lines, ends_within, eventually, pidfd, readable_within};
+pub use outside::{HIERARCHIES, Leftovers, children, mountinfo, proc_status};
+pub use serde_json::{Value, json};
+
+/// Prints why a test cannot tell anything here, and leaves it.
+macro_rules! skip {
+    ($($reason:tt)*) => {{
+        eprintln!("SKIP: {}: {}", std::thread::current().name().unwrap_or("?"), format_args!($($reason)*));
+        return;
+    }};
+}
+
+/// Leaves a test that runc 1.1.5, the reference, is known not to pass, saying what it does instead.
+macro_rules! not_in_runc {
+    ($($reason:tt)*) => {
+        if common::is_reference() {
+            skip!("runc 1.1.5 differs: {}", format_args!($($reason)*));
+        }
+    };
+}
+
+/// The runtime under test.
+pub fn binary() -> PathBuf {
+    std::env::var_os("NFRUN_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_nfrun").into(), PathBuf::from)
+}
+
+/// Whether the runtime under test is Debian's runc: it names the Go that built it.
+pub fn is_reference() -> bool {
+    static REFERENCE: OnceLock<bool> = OnceLock::new();
+    *REFERENCE.get_or_init(|| {
+        let version = Command::new(binary()).arg("--version").output().expect("run the runtime");
+        String::from_utf8_lossy(&version.stdout).contains("\ngo: ")
+    })
+}
+
+/// What a command left: its exit code (128+N when signal N ended it) and what it printed.
+#[derive(Debug)]
+pub struct Output {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// The output of a command that had to succeed, without the last newline.
+    #[track_caller]
+    pub fn ok(&self) -> &str {
+        assert_eq!(self.code, 0, "it should have succeeded: {self:?}");
+        self.stdout.trim_end_matches('\n')
+    }
+
+    /// Checks that it failed with this code and said each of these things.
+    #[track_caller]
+    pub fn fails(&self, code: i32, says: &[&str]) {
+        assert_eq!(self.code, code, "the exit code: {self:?}");
+        for words in says {
+            assert!(self.stderr.contains(words), "the error should say {words:?}: {}", self.stderr);
+        }
+        assert!(!self.stderr.contains("panicked"), "a panic is no error message: {}", self.stderr);
+    }
+}
+
+/// 128+N for a signal, the exit code otherwise.
+pub fn code(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// Waits for a child for as long as a test may last, then fails.
+#[track_caller]
+pub fn wait(child: &mut Child, what: &str) -> i32 {
+    if !ends_within(&pidfd(child.id() as i32).expect("a child that is not reaped"), LIMIT) {
+        let stack = std::fs::read_to_string(format!("/proc/{}/stack", child.id())).unwrap_or_default();
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("{what} did not end within {LIMIT:?}; it waits in\n{stack}");
+    }
+    code(child.wait().expect("wait"))
+}
+
+/// One container of one test: its directory below /tmp, state root, bundle and cgroup, all removed with it.
+pub struct Container {
+    pub dir: PathBuf,
+    pub root: PathBuf,
+    pub bundle: PathBuf,
+    pub id: String,
+    /// The cgroup that only this test has, below which all of its containers lie.
+    pub cgroup_parent: String,
+    pub config: Value,
+}
+
+impl Container {
+    /// A container whose init runs these words.
+    pub fn new(args: &[&str]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("nfrun-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(&name);
+        let bundle = dir.join("bundle");
+        bundle::make_rootfs(&bundle.join("rootfs"));
+        let cgroup_parent = format!("/{name}");
+        let mut config = base();
+        config["process"]["args"] = json!(args);
+        config["linux"]["cgroupsPath"] = json!(format!("{cgroup_parent}/c"));
+        let container = Self { root: dir.join("state"), id: format!("{name}-c"), dir, bundle, cgroup_parent, config };
+        container.save();
+        container
+    }
+
+    /// A container whose init is a shell with this script.
+    pub fn sh(script: &str) -> Self {
+        Self::new(&["sh", "-c", script])
+    }
+
+    /// A container whose init does nothing until it is killed.
+    pub fn idle() -> Self {
+        Self::new(&["sleep", "1000"])
+    }
+
+    /// The same container with its config.json changed.
+    #[must_use]
+    pub fn with(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        edit(&mut self.config);
+        self.save();
+        self
+    }
+
+    /// Writes config.json again.
+    pub fn save(&self) {
+        let text = serde_json::to_vec_pretty(&self.config).expect("a document");
+        std::fs::write(self.bundle.join("config.json"), text).expect("write config.json");
+    }
+
+    /// A path inside the root filesystem, as the host sees it.
+    pub fn rootfs(&self, path: &str) -> PathBuf {
+        self.bundle.join("rootfs").join(path.trim_start_matches('/'))
+    }
+
+    /// The runtime with this test's state root and these words.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("--root").arg(&self.root).args(words).stdin(Stdio::null()).current_dir(&self.dir);
+        command
+    }
+
+    /// Runs a command to its end. Its output goes through files, since a created container keeps its caller's stdio.
+    #[track_caller]
+    pub fn finish(&self, command: &mut Command) -> Output {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let files = [self.dir.join(format!("stdout.{n}")), self.dir.join(format!("stderr.{n}"))];
+        let [out, err] = files.each_ref().map(|file| std::fs::File::create(file).expect("create an output file"));
+        let mut child = command.stdout(out).stderr(err).spawn().expect("start the runtime");
+        let code = wait(&mut child, &format!("{command:?}"));
+        let [stdout, stderr] = files.map(|file| {
+            let text = std::fs::read(&file).expect("read an output file");
+            let _ = std::fs::remove_file(&file);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Output { code, stdout, stderr }
+    }
+
+    /// `RUNTIME --root ROOT words…`
+    #[track_caller]
+    pub fn runtime(&self, words: &[&str]) -> Output {
+        self.finish(&mut self.command(words))
+    }
+
+    /// `RUNTIME --root ROOT words… ID`
+    #[track_caller]
+    pub fn on_id(&self, words: &[&str]) -> Output {
+        self.runtime(&[words, &[&self.id]].concat())
+    }
+
+    /// The words of `create` or `run` for this bundle.
+    pub fn words<'a>(&'a self, verb: &'a str, options: &[&'a str]) -> Vec<&'a str> {
+        let bundle = self.bundle.to_str().expect("a text path");
+        [&[verb, "--bundle", bundle], options, &[&self.id]].concat()
+    }
+
+    /// `run`, to its end.
+    #[track_caller]
+    pub fn run(&self) -> Output {
+        self.runtime(&self.words("run", &[]))
+    }
+
+    /// `create`, whatever comes of it.
+    #[track_caller]
+    pub fn try_create(&self) -> Output {
+        self.runtime(&self.words("create", &[]))
+    }
+
+    /// `create`, which has to succeed.
+    #[track_caller]
+    pub fn create(&self) -> &Self {
+        self.try_create().ok();
+        self
+    }
+
+    /// `start`, which has to succeed.
+    #[track_caller]
+    pub fn start(&self) -> &Self {
+        self.on_id(&["start"]).ok();
+        self
+    }
+
+    /// `create` and `start`.
+    #[track_caller]
+    pub fn up(self) -> Self {
+        self.create().start();
+        self
+    }
+
+    /// `create` and `start` with stdout as a pipe, whose lines the test reads.
+    #[track_caller]
+    pub fn up_with_lines(&self) -> Lines {
+        let (lines, writer) = Lines::pipe();
+        let mut child = self.command(&self.words("create", &[])).stdout(writer).spawn().expect("start the runtime");
+        assert_eq!(wait(&mut child, "create"), 0, "create");
+        self.start();
+        lines
+    }
+
+    /// `exec ID words…`
+    #[track_caller]
+    pub fn exec(&self, words: &[&str]) -> Output {
+        self.runtime(&[&["exec", &self.id], words].concat())
+    }
+
+    /// What `state` prints.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        serde_json::from_str(self.on_id(&["state"]).ok()).expect("state prints JSON")
+    }
+
+    /// The status word that `state` prints.
+    #[track_caller]
+    pub fn status(&self) -> String {
+        self.state()["status"].as_str().expect("a status").to_owned()
+    }
+
+    /// Init's pid, as the host sees it.
+    #[track_caller]
+    pub fn pid(&self) -> i32 {
+        let pid = self.state()["pid"].as_i64().expect("a pid") as i32;
+        assert!(pid > 1, "a live container has a pid, not {pid}");
+        pid
+    }
+
+    /// `kill ID SIGNAL` and the end of init.
+    #[track_caller]
+    pub fn kill(&self, signal: &str) {
+        let init = pidfd(self.pid()).expect("init");
+        self.runtime(&["kill", &self.id, signal]).ok();
+        assert!(ends_within(&init, LIMIT), "init did not end after signal {signal}");
+        self.wait_for("stopped");
+    }
+
+    /// Waits until `state` prints this status: a dead init is a zombie for a moment, and nothing tells of its end.
+    #[track_caller]
+    pub fn wait_for(&self, status: &str) {
+        eventually(&format!("the container is {status}"), || self.status() == status);
+    }
+
+    /// The container's cgroup in one hierarchy.
+    pub fn cgroup(&self, hierarchy: &str) -> PathBuf {
+        outside::cgroup_dir(hierarchy, &format!("{}/c", self.cgroup_parent))
+    }
+
+    /// A file of the container's cgroup, trimmed.
+    #[track_caller]
+    pub fn limit(&self, hierarchy: &str, file: &str) -> String {
+        let path = self.cgroup(hierarchy).join(file);
+        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned()
+    }
+
+    /// What this test has on the machine now.
+    pub fn leftovers(&self) -> Leftovers {
+        Leftovers::snapshot(self)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let mut delete = self.command(&["delete", "--force"]);
+            delete.arg(entry.file_name()).stdout(Stdio::null()).stderr(Stdio::null());
+            if let Ok(mut child) = delete.spawn() {
+                if let Some(fd) = pidfd(child.id() as i32) {
+                    ends_within(&fd, LIMIT);
+                }
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+        outside::clear(&self.cgroup_parent, &self.dir);
+    }
+}

@@ -1,0 +1,197 @@
+//! The machine as it looks from outside a container: processes, cgroups, mounts, and what a test leaves of them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Container, events};
+
+/// The cgroup hierarchies of this machine: v1's controllers each on its own, and v2 without any.
+pub const HIERARCHIES: [&str; 10] =
+    ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified"];
+
+/// The directory of a cgroup in one hierarchy.
+pub fn cgroup_dir(hierarchy: &str, path: &str) -> PathBuf {
+    Path::new("/sys/fs/cgroup").join(hierarchy).join(path.trim_start_matches('/'))
+}
+
+/// A line of /proc/PID/status, without its name.
+#[track_caller]
+pub fn proc_status(pid: i32, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a live process");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {field} in {status}")).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The direct children of a process.
+pub fn children(pid: i32) -> Vec<i32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// One line of mountinfo.
+#[derive(Debug, Clone)]
+pub struct Mount {
+    pub root: String,
+    pub target: String,
+    pub options: Vec<String>,
+    /// `shared:N`, `master:N` and such.
+    pub propagation: Vec<String>,
+    pub kind: String,
+    pub source: String,
+    pub super_options: Vec<String>,
+}
+
+/// What a process has mounted, in the order of mountinfo.
+#[track_caller]
+pub fn mountinfo(pid: i32) -> Vec<Mount> {
+    let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("a live process");
+    text.lines().map(parse_mount).collect()
+}
+
+/// The topmost mount of a process on a target.
+#[track_caller]
+pub fn mount_at(pid: i32, target: &str) -> Mount {
+    let mounts = mountinfo(pid);
+    let found = mounts.iter().rev().find(|mount| mount.target == target).cloned();
+    found.unwrap_or_else(|| panic!("nothing is mounted on {target}: {mounts:#?}"))
+}
+
+/// Parses a line of mountinfo, as a container may print it as well.
+pub fn parse_mount(line: &str) -> Mount {
+    let words: Vec<_> = line.split(' ').collect();
+    let dash = words.iter().position(|word| *word == "-").expect("a dash in mountinfo");
+    let list = |text: &str| text.split(',').map(str::to_owned).collect();
+    Mount {
+        root: words[3].to_owned(),
+        target: words[4].to_owned(),
+        options: list(words[5]),
+        propagation: words[6..dash].iter().map(|word| (*word).to_owned()).collect(),
+        kind: words[dash + 1].to_owned(),
+        source: words[dash + 2].to_owned(),
+        super_options: list(words[dash + 3]),
+    }
+}
+
+/// All cgroups below one, in one hierarchy, deepest last.
+fn cgroups_below(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.push(entry.path());
+            found.extend(cgroups_below(&entry.path()));
+        }
+    }
+    found
+}
+
+/// The processes whose cgroup in any hierarchy lies below this test's, or whose command line names its directory.
+pub fn processes_of(cgroup_parent: &str, dir: &Path) -> BTreeSet<i32> {
+    let dir = dir.to_str().expect("a text path");
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words);
+        let mine = |line: &str| line.ends_with(cgroup_parent) || line.contains(&format!("{cgroup_parent}/"));
+        // A reaped or dead process has no room in memory left: its maps are empty, and nothing of it is left but a pid.
+        let alive = fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        if alive && (cgroup.lines().any(mine) || words.contains(&format!("{dir}/"))) && pid != std::process::id() as i32
+        {
+            found.insert(pid);
+        }
+    }
+    found
+}
+
+/// What a test has on the machine at one moment: processes, cgroups, mounts, state.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Leftovers {
+    processes: BTreeSet<i32>,
+    cgroups: BTreeSet<PathBuf>,
+    mounts: BTreeSet<String>,
+    state: BTreeSet<PathBuf>,
+    cgroup_parent: String,
+    dir: PathBuf,
+    root: PathBuf,
+}
+
+impl Leftovers {
+    /// What there is now.
+    pub fn snapshot(of: &Container) -> Self {
+        Self::look(&of.cgroup_parent, &of.dir, &of.root)
+    }
+
+    fn look(cgroup_parent: &str, dir: &Path, root: &Path) -> Self {
+        let text = dir.to_str().expect("a text path");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        let state = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+        Self {
+            processes: processes_of(cgroup_parent, dir),
+            cgroups: HIERARCHIES.iter().flat_map(|h| cgroups_below(&cgroup_dir(h, cgroup_parent))).collect(),
+            mounts: mounts.lines().filter(|line| line.contains(&format!("{text}/"))).map(str::to_owned).collect(),
+            // A dot marks what belongs to the root and not to a container, such as a lock.
+            state: state.filter(|path| path.file_name().is_none_or(|n| n.as_encoded_bytes()[0] != b'.')).collect(),
+            cgroup_parent: cgroup_parent.to_owned(),
+            dir: dir.to_owned(),
+            root: root.to_owned(),
+        }
+    }
+
+    /// Checks that there is no more now than there was, once what is dying has died.
+    #[track_caller]
+    pub fn assert_nothing_new(&self) {
+        let mut now = self.new_things();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        while !now.is_empty() && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            now = self.new_things();
+        }
+        assert!(now.is_empty(), "left behind: {now:#?}");
+    }
+
+    /// What is there now and was not before.
+    pub fn new_things(&self) -> Vec<String> {
+        let now = Self::look(&self.cgroup_parent, &self.dir, &self.root);
+        let mut new: Vec<_> = now.processes.difference(&self.processes).map(|pid| describe(*pid)).collect();
+        new.extend(now.cgroups.difference(&self.cgroups).map(|path| format!("cgroup {}", path.display())));
+        new.extend(now.mounts.difference(&self.mounts).map(|line| format!("mount {line}")));
+        new.extend(now.state.difference(&self.state).map(|path| format!("state {}", path.display())));
+        new
+    }
+}
+
+fn describe(pid: i32) -> String {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    format!("process {pid} {}", String::from_utf8_lossy(&words).replace('\0', " "))
+}
+
+/// Ends and removes whatever a test made; what it did not make has neither its cgroup nor its directory.
+pub fn clear(cgroup_parent: &str, dir: &Path) {
+    for path in std::iter::once(cgroup_dir("freezer", cgroup_parent))
+        .chain(cgroups_below(&cgroup_dir("freezer", cgroup_parent)))
+    {
+        let _ = fs::write(path.join("freezer.state"), "THAWED");
+    }
+    for pid in processes_of(cgroup_parent, dir) {
+        if let Some(process) = events::pidfd(pid) {
+            events::signal(&process, libc::SIGKILL);
+            events::ends_within(&process, events::LIMIT);
+        }
+    }
+    for hierarchy in HIERARCHIES {
+        let parent = cgroup_dir(hierarchy, cgroup_parent);
+        for path in cgroups_below(&parent).iter().rev() {
+            let _ = fs::remove_dir(path);
+        }
+        let _ = fs::remove_dir(parent);
+    }
+    let below = format!("{}/", dir.display());
+    for mount in mountinfo(std::process::id() as i32).iter().rev() {
+        if mount.target.starts_with(&below) {
+            let _ = nix::mount::umount2(mount.target.as_str(), nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+    let _ = fs::remove_dir_all(dir);
+}

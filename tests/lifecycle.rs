@@ -1,0 +1,508 @@
+//! A container's life as its user sees it: created, started, watched, paused, killed, deleted.
+
+#[macro_use]
+mod common;
+
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::process::Stdio;
+
+use common::bundle::drop_namespace;
+use common::*;
+
+#[test]
+fn a_container_goes_from_created_to_running_to_stopped_to_nothing() {
+    let c = Container::sh("trap 'exit 3' TERM; sleep 1000 & wait");
+    let before = c.leftovers();
+    c.create();
+    assert_eq!(c.status(), "created");
+    let init = pidfd(c.pid()).expect("init waits for start");
+    c.start();
+    assert_eq!(c.status(), "running");
+    c.kill("KILL");
+    assert!(ends_within(&init, LIMIT));
+    assert_eq!(c.state()["pid"], 0, "a stopped container has no pid");
+    c.on_id(&["delete"]).ok();
+    c.on_id(&["state"]).fails(1, &["container does not exist"]);
+    before.assert_nothing_new();
+}
+
+#[test]
+fn state_tells_version_id_pid_bundle_rootfs_time_and_annotations() {
+    let c = Container::idle().with(|config| config["annotations"] = json!({"org.example.note": "one\ntwo"}));
+    c.create();
+    let state = c.state();
+    if !is_reference() {
+        assert_eq!(state["ociVersion"], "1.0.2", "the bundle's; runc 1.1 prints the one that it was built with");
+    }
+    assert_eq!(state["id"], c.id.as_str());
+    assert_eq!(state["bundle"], c.bundle.to_str().unwrap());
+    assert_eq!(state["rootfs"], c.rootfs("").to_str().unwrap().trim_end_matches('/'));
+    assert_eq!(state["annotations"]["org.example.note"], "one\ntwo");
+    assert!(state["owner"].is_string(), "{state}");
+    let created = state["created"].as_str().expect("a time");
+    assert!(created.ends_with('Z') && created.contains('T') && created.starts_with("20"), "RFC 3339, UTC: {created}");
+    assert_eq!(c.state()["created"], created, "the time of creation stays");
+}
+
+#[test]
+fn the_created_init_is_not_yet_the_users_program() {
+    let c = Container::new(&["touch", "/tmp/started"]).with(|config| config["root"]["readonly"] = json!(false));
+    c.create();
+    assert!(!c.rootfs("/tmp/started").exists(), "created is not started");
+    c.start();
+    c.wait_for("stopped");
+    assert!(c.rootfs("/tmp/started").exists(), "start runs the program");
+}
+
+#[test]
+fn run_returns_the_programs_exit_code_and_leaves_nothing() {
+    let c = Container::sh("echo out; echo err >&2; exit 42");
+    let before = c.leftovers();
+    let output = c.run();
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (42, "out\n", "err\n"));
+    before.assert_nothing_new();
+}
+
+#[test]
+fn run_returns_128_plus_the_signal_that_killed_the_program() {
+    for (signal, number) in [("KILL", 9), ("SEGV", 11), ("TERM", 15)] {
+        // As pid 1 of its own namespace it could not kill itself.
+        let c = Container::sh(&format!("kill -{signal} $$")).with(|config| drop_namespace(config, "pid"));
+        assert_eq!(c.run().code, 128 + number, "{signal}");
+    }
+}
+
+#[test]
+fn run_keep_leaves_a_stopped_container() {
+    let c = Container::sh("exit 7");
+    assert_eq!(c.runtime(&c.words("run", &["--keep"])).code, 7);
+    assert_eq!(c.status(), "stopped");
+    c.on_id(&["delete"]).ok();
+    c.on_id(&["state"]).fails(1, &["container does not exist"]);
+}
+
+#[test]
+fn run_detach_returns_while_the_program_runs_and_writes_its_pid_beside_the_caller() {
+    let c = Container::idle();
+    c.runtime(&c.words("run", &["--detach", "--pid-file", "init.pid"])).ok();
+    let pid = std::fs::read_to_string(c.dir.join("init.pid")).expect("a pid file relative to the caller's directory");
+    assert_eq!(pid, c.pid().to_string(), "the file holds the number and nothing else");
+    assert_eq!(std::fs::read_link(format!("/proc/{pid}/exe")).unwrap().file_name().unwrap(), "busybox");
+}
+
+#[test]
+fn create_writes_the_pid_file_that_drivers_wait_for() {
+    let c = Container::idle();
+    let file = c.dir.join("a.pid");
+    c.runtime(&c.words("create", &["--pid-file", file.to_str().unwrap()])).ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), c.pid().to_string());
+}
+
+#[test]
+fn options_stand_after_the_id_as_well() {
+    not_in_runc!("its parser stops at the id");
+    let c = Container::idle();
+    let bundle = c.bundle.to_str().unwrap();
+    c.runtime(&["create", &c.id, "--bundle", bundle, "--pid-file", "after.pid"]).ok();
+    assert_eq!(std::fs::read_to_string(c.dir.join("after.pid")).unwrap(), c.pid().to_string());
+    c.on_id(&["start"]).ok();
+    c.runtime(&["delete", &c.id, "--force"]).ok();
+    c.on_id(&["state"]).fails(1, &["container does not exist"]);
+}
+
+#[test]
+fn the_bundle_is_the_callers_directory_unless_named() {
+    let c = Container::sh("echo from here");
+    let output = c.finish(c.command(&["run", &c.id]).current_dir(&c.bundle));
+    assert_eq!(output.ok(), "from here");
+}
+
+#[test]
+fn a_bundle_named_relatively_is_kept_as_an_absolute_path() {
+    let c = Container::idle();
+    c.runtime(&["create", "--bundle", "bundle", &c.id]).ok();
+    assert_eq!(c.state()["bundle"], c.bundle.to_str().unwrap());
+    c.start();
+    assert_eq!(c.status(), "running");
+}
+
+#[test]
+fn sigkill_of_init_from_outside_is_seen_as_stopped() {
+    let c = Container::idle().up();
+    let init = pidfd(c.pid()).expect("init");
+    events::signal(&init, libc::SIGKILL);
+    assert!(ends_within(&init, LIMIT));
+    c.wait_for("stopped");
+    assert!(c.on_id(&["list"]).stdout.is_empty() || !c.runtime(&["list"]).ok().contains("running"));
+    c.on_id(&["delete"]).ok();
+}
+
+#[test]
+fn sigkill_of_a_created_init_is_seen_as_stopped_and_cannot_be_started() {
+    let c = Container::idle();
+    let before = c.leftovers();
+    c.create();
+    let init = pidfd(c.pid()).expect("init");
+    events::signal(&init, libc::SIGKILL);
+    assert!(ends_within(&init, LIMIT));
+    c.wait_for("stopped");
+    c.on_id(&["start"]).fails(1, &["cannot start a container that has stopped"]);
+    c.on_id(&["delete"]).ok();
+    before.assert_nothing_new();
+}
+
+#[test]
+fn kill_sends_the_signal_by_name_by_signame_and_by_number() {
+    let c = Container::sh(
+        "for s in HUP USR1 USR2 TERM; do trap \"echo $s\" $s; done; echo ready; while :; do sleep 1000 & wait $!; done",
+    );
+    let mut lines = c.up_with_lines();
+    assert_eq!(lines.line(), "ready");
+    for (given, received) in [("USR1", "USR1"), ("SIGUSR2", "USR2"), ("1", "HUP"), ("usr1", "USR1")] {
+        c.runtime(&["kill", &c.id, given]).ok();
+        assert_eq!(lines.line(), received, "kill {given}");
+    }
+    c.on_id(&["kill"]).ok();
+    assert_eq!(lines.line(), "TERM", "TERM is the signal when none is named");
+}
+
+#[test]
+fn kill_of_what_does_not_run_says_what_drivers_look_for() {
+    let c = Container::idle();
+    c.runtime(&["kill", &c.id, "KILL"]).fails(1, &["container does not exist"]);
+    c.create().start();
+    c.runtime(&["kill", &c.id, "NOSUCH"]).fails(1, &["unknown signal", "NOSUCH"]);
+    c.kill("9");
+    c.runtime(&["kill", &c.id, "KILL"]).fails(1, &["container not running"]);
+    c.runtime(&["kill", &c.id, "0"]).fails(1, &["container not running"]);
+}
+
+#[test]
+fn kill_of_a_created_container_ends_its_init() {
+    let c = Container::idle();
+    c.create().kill("KILL");
+    c.on_id(&["delete"]).ok();
+}
+
+#[test]
+fn kill_all_reaches_every_process_of_the_container() {
+    let c = Container::sh("sleep 1001 & sleep 1002 & echo up; wait");
+    let mut lines = c.up_with_lines();
+    assert_eq!(lines.line(), "up");
+    let all: Vec<_> = common::outside::processes_of(&c.cgroup_parent, &c.dir).into_iter().filter_map(pidfd).collect();
+    assert!(all.len() >= 3);
+    c.runtime(&["kill", "--all", &c.id, "KILL"]).ok();
+    assert!(all.iter().all(|process| ends_within(process, LIMIT)), "one survived kill --all");
+    c.wait_for("stopped");
+    let again = c.runtime(&["kill", "--all", &c.id, "KILL"]);
+    assert!(
+        again.code == 0 || again.stderr.contains("not running"),
+        "an empty container has nobody to kill: {again:?}"
+    );
+}
+
+#[test]
+fn a_running_container_is_deleted_only_by_force() {
+    let c = Container::idle();
+    let before = c.leftovers();
+    let c = c.up();
+    c.on_id(&["delete"]).fails(1, &["cannot delete container", "that is not stopped: running"]);
+    assert_eq!(c.status(), "running", "the refused delete harmed nothing");
+    let init = pidfd(c.pid()).expect("init");
+    c.on_id(&["delete", "--force"]).ok();
+    assert!(ends_within(&init, LIMIT));
+    before.assert_nothing_new();
+}
+
+#[test]
+fn a_created_container_is_deleted_without_force_as_runc_does() {
+    let c = Container::idle();
+    let before = c.leftovers();
+    c.create().on_id(&["delete"]).ok();
+    before.assert_nothing_new();
+}
+
+#[test]
+fn delete_force_of_a_paused_container_leaves_nothing() {
+    let c = Container::idle();
+    let before = c.leftovers();
+    let c = c.up();
+    c.on_id(&["pause"]).ok();
+    c.on_id(&["delete", "--force"]).ok();
+    before.assert_nothing_new();
+}
+
+#[test]
+fn only_delete_force_is_content_with_an_absent_container() {
+    let c = Container::idle();
+    c.runtime(&["delete", "absent"]).fails(1, &["container does not exist"]);
+    let forced = c.runtime(&["delete", "--force", "absent"]);
+    assert_eq!((forced.ok(), forced.stderr.as_str()), ("", ""), "nothing to do, nothing to say");
+}
+
+#[test]
+fn delete_takes_several_ids_and_goes_on_after_a_bad_one() {
+    not_in_runc!("it takes one id");
+    let mut c = Container::idle();
+    let before = c.leftovers();
+    for name in ["one", "two"] {
+        c.config["linux"]["cgroupsPath"] = json!(format!("{}/{name}", c.cgroup_parent));
+        c.save();
+        c.runtime(&["create", "--bundle", "bundle", name]).ok();
+    }
+    c.runtime(&["delete", "--force", "one", "absent", "two"]).ok();
+    before.assert_nothing_new();
+    c.runtime(&["delete", "absent", "absent2"]).fails(1, &["absent", "absent2", "container does not exist"]);
+}
+
+#[test]
+fn commands_in_the_wrong_state_say_so_in_runcs_words() {
+    let c = Container::idle();
+    for verb in ["state", "start", "kill", "pause", "resume", "ps", "delete"] {
+        c.on_id(&[verb]).fails(1, &["container does not exist"]);
+    }
+    c.create();
+    c.try_create().fails(1, &["container with given ID already exists"]);
+    assert_eq!(c.status(), "created", "the refused create harmed nothing");
+    c.start();
+    c.on_id(&["start"]).fails(1, &["cannot start an already running container"]);
+    c.on_id(&["resume"]).fails(1, &["container not paused"]);
+    c.kill("KILL");
+    c.on_id(&["start"]).fails(1, &["cannot start a container that has stopped"]);
+    c.on_id(&["pause"]).fails(1, &["container not running"]);
+    c.on_id(&["resume"]).fails(1, &["container not paused"]);
+    c.exec(&["true"]).fails(255, &["cannot exec in a stopped container"]);
+}
+
+#[test]
+fn list_prints_a_table_ids_or_json_of_all_containers() {
+    let mut c = Container::idle();
+    for name in ["bravo", "alpha"] {
+        c.config["linux"]["cgroupsPath"] = json!(format!("{}/{name}", c.cgroup_parent));
+        c.save();
+        c.runtime(&["create", "--bundle", "bundle", name]).ok();
+    }
+    c.runtime(&["start", "alpha"]).ok();
+    assert_eq!(c.runtime(&["list", "-q"]).ok(), "alpha\nbravo");
+    let table = c.runtime(&["list"]).ok().to_owned();
+    let heads: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(heads, ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
+    let alpha: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((alpha[0], alpha[2], alpha[5]), ("alpha", "running", "root"));
+    let list: Value = serde_json::from_str(c.runtime(&["list", "--format", "json"]).ok()).expect("JSON");
+    let of = |n: usize| (list[n]["id"].as_str().unwrap(), list[n]["status"].as_str().unwrap());
+    assert_eq!([of(0), of(1)], [("alpha", "running"), ("bravo", "created")]);
+    for field in ["ociVersion", "pid", "bundle", "rootfs", "created", "owner"] {
+        assert!(!list[0][field].is_null(), "{field} in {list}");
+    }
+}
+
+#[test]
+fn list_of_a_root_without_containers_is_empty_and_of_a_broken_one_an_error() {
+    let c = Container::idle();
+    std::fs::create_dir(&c.root).unwrap();
+    assert_eq!(c.runtime(&["list", "-q"]).ok(), "");
+    assert_eq!(c.runtime(&["list", "--format", "json"]).ok(), "null", "runc prints Go's empty list");
+    c.runtime(&["list", "--format", "yaml"]).fails(1, &["invalid format option"]);
+}
+
+#[test]
+fn ps_shows_the_containers_processes_with_the_hosts_pids() {
+    let c = Container::sh("sleep 1001 & echo up; wait");
+    let mut lines = c.up_with_lines();
+    assert_eq!(lines.line(), "up");
+    let pids: Vec<i32> = serde_json::from_str(c.on_id(&["ps", "--format", "json"]).ok()).expect("a list");
+    let outside: Vec<i32> =
+        common::outside::processes_of(&c.cgroup_parent, std::path::Path::new("/nowhere")).into_iter().collect();
+    assert_eq!(pids.len(), 2);
+    assert!(outside.iter().all(|pid| pids.contains(pid)), "{pids:?} {outside:?}");
+    let table = c.on_id(&["ps"]).ok().to_owned();
+    assert!(table.lines().next().unwrap().contains("PID"), "{table}");
+    assert_eq!(table.lines().count(), 3, "a head and two processes: {table}");
+    let chosen = c.runtime(&["ps", &c.id, "-o", "pid,args"]).ok().to_owned();
+    assert!(chosen.contains("sleep 1001") && chosen.contains(&pids[0].to_string()), "{chosen}");
+}
+
+#[test]
+fn pause_stops_every_process_until_resume() {
+    let c = Container::sh("while :; do echo tick; usleep 1000; done");
+    let mut lines = c.up_with_lines();
+    assert_eq!(lines.line(), "tick");
+    c.on_id(&["pause"]).ok();
+    assert_eq!(c.status(), "paused");
+    assert_eq!(c.limit("freezer", "freezer.state"), "FROZEN");
+    // What had been written before the freeze is read; then nothing may come.
+    let mut pipe = [0; 65536];
+    let reader = lines.reader();
+    while readable_within(reader, std::time::Duration::ZERO) {
+        reader.read_exact(&mut pipe[..1]).unwrap();
+    }
+    assert!(!readable_within(reader, std::time::Duration::from_millis(50)), "a paused container wrote");
+    c.on_id(&["resume"]).ok();
+    assert_eq!(c.status(), "running");
+    assert!(readable_within(lines.reader(), LIMIT), "a resumed container goes on");
+}
+
+#[test]
+fn a_container_in_the_hosts_pid_namespace_is_killed_and_deleted_with_all_its_processes() {
+    let c =
+        Container::sh("sleep 1001 & setsid sleep 1002 & echo up; wait").with(|config| drop_namespace(config, "pid"));
+    let before = c.leftovers();
+    let mut lines = c.up_with_lines();
+    assert_eq!(lines.line(), "up");
+    let all: Vec<_> = common::outside::processes_of(&c.cgroup_parent, &c.dir).into_iter().filter_map(pidfd).collect();
+    assert!(all.len() >= 3);
+    c.kill("KILL");
+    c.on_id(&["delete"]).ok();
+    assert!(all.iter().all(|process| ends_within(process, LIMIT)), "a process survived its container");
+    before.assert_nothing_new();
+}
+
+#[test]
+fn delete_removes_what_a_dead_init_left_in_the_hosts_pid_namespace() {
+    let c = Container::sh("setsid sleep 1002 & echo up; exit 0").with(|config| drop_namespace(config, "pid"));
+    let before = c.leftovers();
+    let mut lines = c.up_with_lines();
+    assert_eq!(lines.line(), "up");
+    c.wait_for("stopped");
+    c.on_id(&["delete"]).ok();
+    before.assert_nothing_new();
+}
+
+#[test]
+fn run_forwards_signals_to_the_program() {
+    let c = Container::sh("trap 'exit 3' TERM; echo ready; sleep 1000 & wait");
+    let (mut lines, writer) = Lines::pipe();
+    let mut run = c.command(&c.words("run", &[])).stdout(writer).spawn().unwrap();
+    assert_eq!(lines.line(), "ready");
+    events::signal(&pidfd(run.id() as i32).unwrap(), libc::SIGTERM);
+    assert_eq!(wait(&mut run, "run"), 3, "the program's own trap ended it");
+}
+
+#[test]
+fn sigkill_of_run_leaves_a_container_that_can_be_deleted() {
+    let c = Container::sh("echo ready; sleep 1000");
+    let before = c.leftovers();
+    let (mut lines, writer) = Lines::pipe();
+    let mut run = c.command(&c.words("run", &[])).stdout(writer).spawn().unwrap();
+    assert_eq!(lines.line(), "ready");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_eq!(c.status(), "running");
+    c.on_id(&["delete", "--force"]).ok();
+    before.assert_nothing_new();
+}
+
+#[test]
+fn a_created_container_outlives_the_one_who_created_it() {
+    let c = Container::idle();
+    let script = "\"$@\" </dev/null >/dev/null 2>&1; kill -KILL $$";
+    let words = c.command(&c.words("create", &[]));
+    let mut caller = std::process::Command::new("/bin/busybox");
+    caller.args(["setsid", "/bin/busybox", "sh", "-c", script, "sh"]).arg(words.get_program()).args(words.get_args());
+    assert_eq!(c.finish(&mut caller).code, 128 + 9);
+    assert_eq!(c.status(), "created");
+    c.start();
+    assert_eq!(c.status(), "running");
+    c.kill("KILL");
+}
+
+#[test]
+fn a_mebibyte_of_random_bytes_passes_through_stdin_and_stdout_unchanged() {
+    let c = Container::new(&["cat"]);
+    let mut sent = vec![0; 1 << 20];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut sent).unwrap();
+    let mut run = c
+        .command(&c.words("run", &[]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start the runtime");
+    let (mut stdin, mut stdout, mut received) = (run.stdin.take().unwrap(), run.stdout.take().unwrap(), Vec::new());
+    std::thread::scope(|scope| {
+        let sent = &sent;
+        scope.spawn(move || stdin.write_all(sent).expect("write to the container"));
+        stdout.read_to_end(&mut received).unwrap();
+    });
+    assert_eq!(wait(&mut run, "run"), 0);
+    assert!(sent == received, "{} bytes sent, {} received", sent.len(), received.len());
+}
+
+#[test]
+fn a_closed_stdout_ends_the_writer_and_the_container() {
+    let c = Container::new(&["yes"]).with(|config| drop_namespace(config, "pid"));
+    let before = c.leftovers();
+    let (lines, writer) = Lines::pipe();
+    let mut run = c.command(&c.words("run", &[])).stdout(writer).spawn().unwrap();
+    drop(lines);
+    assert_eq!(wait(&mut run, "run"), 128 + libc::SIGPIPE);
+    before.assert_nothing_new();
+}
+
+#[test]
+fn the_program_starts_with_no_signal_blocked_and_sigpipe_in_force() {
+    use std::os::unix::process::CommandExt;
+    let c = Container::new(&["grep", "^Sig[BI]", "/proc/self/status"]);
+    let mut run = c.command(&c.words("run", &[]));
+    // SAFETY: only async-signal-safe calls between fork and exec.
+    unsafe {
+        run.pre_exec(|| {
+            libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+            let mut mask = std::mem::zeroed();
+            libc::sigemptyset(&mut mask);
+            libc::sigaddset(&mut mask, libc::SIGTERM);
+            libc::sigprocmask(libc::SIG_BLOCK, &mask, std::ptr::null_mut());
+            Ok(())
+        });
+    }
+    let output = c.finish(&mut run);
+    let mask = |name| output.ok().lines().find_map(|line| u64::from_str_radix(line.strip_prefix(name)?, 16).ok());
+    assert_eq!(mask("SigBlk:\t"), Some(0), "{output:?}");
+    assert_eq!(mask("SigIgn:\t").unwrap() & 1 << (libc::SIGPIPE - 1), 0, "{output:?}");
+}
+
+#[test]
+fn the_pidfd_socket_receives_a_pidfd_of_init() {
+    not_in_runc!("it came in 1.2");
+    let c = Container::idle();
+    let socket = c.dir.join("pidfd.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    c.runtime(&c.words("create", &["--pidfd-socket", socket.to_str().unwrap()])).ok();
+    assert!(readable_within(&listener, LIMIT), "nobody connected");
+    let fd = common::terminal::receive_fd(&listener.accept().unwrap().0).0;
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+    assert!(info.contains(&format!("Pid:\t{}\n", c.pid())), "{info}");
+}
+
+#[test]
+fn gc_finishes_nothing_that_is_whole() {
+    not_in_runc!("it has no gc");
+    let c = Container::idle().up();
+    c.runtime(&["gc"]).ok();
+    assert_eq!(c.status(), "running");
+}
+
+#[test]
+fn version_names_the_runtime_and_the_specification_as_drivers_read_it() {
+    let c = Container::idle();
+    let text = c.runtime(&["--version"]).ok().to_owned();
+    let name = binary().file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(text.lines().next().unwrap().starts_with(&format!("{name} version ")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("spec: 1.")), "{text}");
+}
+
+#[test]
+fn spec_writes_a_document_that_runs_and_never_overwrites_one() {
+    let c = Container::idle();
+    std::fs::remove_file(c.bundle.join("config.json")).unwrap();
+    c.runtime(&["spec", "--bundle", "bundle"]).ok();
+    let mut config: Value = serde_json::from_slice(&std::fs::read(c.bundle.join("config.json")).unwrap()).unwrap();
+    assert_eq!((&config["process"]["args"], &config["process"]["terminal"]), (&json!(["sh"]), &json!(true)));
+    c.runtime(&["spec", "--bundle", "bundle"]).fails(1, &["File config.json exists. Remove it first"]);
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["echo", "specified"]);
+    config["linux"]["cgroupsPath"] = json!(format!("{}/c", c.cgroup_parent));
+    std::fs::write(c.bundle.join("config.json"), config.to_string()).unwrap();
+    assert_eq!(c.run().ok(), "specified");
+}
