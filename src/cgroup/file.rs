@@ -35,14 +35,24 @@ pub(super) fn write_at(dir: impl AsFd, file: &str, text: &str) -> nix::Result<()
     write_all(open_for_write(dir, file)?, text)
 }
 
-/// Reads a short file, without the newline at its end.
+/// Reads a file of one value, without the newline at its end.
 pub(super) fn read_at(dir: impl AsFd, file: &str) -> nix::Result<String> {
-    read_open(openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+    read_open(openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?, Content::Value)
 }
 
 /// As [`read_at`], by a path.
 pub(super) fn read(path: &str) -> nix::Result<String> {
-    read_open(open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+    read_open(open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?, Content::Value)
+}
+
+/// Reads a file of many lines.
+pub(super) fn read_list_at(dir: impl AsFd, file: &str) -> nix::Result<String> {
+    read_open(openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?, Content::List)
+}
+
+/// As [`read_list_at`], by a path.
+pub(super) fn read_list(path: &str) -> nix::Result<String> {
+    read_open(open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?, Content::List)
 }
 
 /// Writes one value, by a path; the error names both.
@@ -52,13 +62,25 @@ pub(super) fn write(path: &str, text: &str) -> Result<()> {
         .context(|| format!("write {text} to {path}"))
 }
 
-fn read_open(fd: OwnedFd) -> nix::Result<String> {
+/// How the kernel hands out a file: a value comes whole in one read that it fits in, a list by as many lines as fit.
+#[derive(PartialEq)]
+enum Content {
+    Value,
+    List,
+}
+
+fn read_open(fd: OwnedFd, content: Content) -> nix::Result<String> {
     let mut text = Vec::new();
     let mut part = [0u8; 4096];
     loop {
         match nix::unistd::read(&fd, &mut part) {
             Ok(0) => break,
-            Ok(n) => text.extend_from_slice(&part[..n]),
+            Ok(n) => {
+                text.extend_from_slice(&part[..n]);
+                if content == Content::Value && n < part.len() {
+                    break;
+                }
+            }
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -66,7 +88,8 @@ fn read_open(fd: OwnedFd) -> nix::Result<String> {
     while text.last().is_some_and(u8::is_ascii_whitespace) {
         text.pop();
     }
-    String::from_utf8(text).map_err(|_| Errno::EILSEQ)
+    // The paths in mountinfo are whatever somebody named a directory.
+    Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// Whether the errno says that a cgroup is gone: its name, or after an open the cgroup behind it.
@@ -99,6 +122,7 @@ pub(super) fn refused(property: &str, dir: &str, file: &str, text: &str, errno: 
             " (the list must name online cpus or nodes that the parent cgroup has too)"
         }
         (_, Errno::ENODEV) if file.starts_with("blkio.") => " (this host has no such block device)",
+        (_, Errno::EINVAL) if file.starts_with("devices.") => " (it cannot change while there are cgroups below)",
         (_, Errno::EPERM) if file.starts_with("devices.") => " (a parent cgroup does not allow it)",
         (_, Errno::ENOENT) => " (this kernel does not offer it: drop the limit)",
         _ => "",

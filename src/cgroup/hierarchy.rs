@@ -1,6 +1,7 @@
 //! Which hierarchies the host has, where they are mounted, and where in each the caller is, from one read of
 //! /proc/self/mountinfo and one of /proc/self/cgroup (proc(5), cgroups(7)). Nothing is looked up on the file system.
 
+use super::file::read_list;
 use super::step::Version;
 use crate::{Context, Error, Result};
 
@@ -89,10 +90,7 @@ impl Layout {
     /// # Errors
     /// When /proc is not mounted, and as [`Layout::parse`].
     pub fn read() -> Result<Self> {
-        let text = |path: &str| -> Result<String> {
-            let bytes = std::fs::read(path).context(|| format!("open {path}"))?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
+        let text = |path: &str| read_list(path).context(|| format!("open {path}"));
         Self::parse(&text("/proc/self/mountinfo")?, &text("/proc/self/cgroup")?)
     }
 

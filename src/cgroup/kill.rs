@@ -2,6 +2,7 @@
 //! to hold that pid, so a pid that has passed to a stranger is never hit.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -34,6 +35,10 @@ impl Place {
             }
             if round == 0 || frozen {
                 self.thaw_all();
+            }
+            if signalled.is_empty() {
+                // Listed, but past its end already: no event tells when the cgroup forgets it.
+                sleep(Duration::from_micros(200));
             }
             if !wait_for_all(signalled, deadline) {
                 break;

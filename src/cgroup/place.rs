@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::file::{is_gone, open_dir, read, read_at};
+use super::file::{is_gone, open_dir, read, read_list_at};
 use super::hierarchy::Layout;
 use super::step::{Cgroup, Version};
 use crate::{Context, Error, Result};
@@ -193,7 +193,7 @@ fn leaves(path: &str) -> bool {
 pub(super) fn pids_below(path: &str) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     walk(path, &mut |dir| {
-        let text = match read_at(dir, "cgroup.procs") {
+        let text = match read_list_at(dir, "cgroup.procs") {
             // A threaded cgroup2 lists its processes only at the root of its threads.
             Err(errno) if is_gone(errno) || errno == Errno::EOPNOTSUPP => return Ok(()),
             text => text.context(|| format!("read cgroup.procs below {path}"))?,

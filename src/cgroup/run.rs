@@ -26,7 +26,22 @@ pub struct Identity {
 /// The cgroups of one container as they are being made, or as they are for an update.
 #[derive(Debug, Default)]
 pub struct Made {
-    dirs: Vec<(Cgroup, OwnedFd)>,
+    dirs: Vec<Held>,
+}
+
+/// One cgroup's directory, held open.
+#[derive(Debug)]
+struct Held {
+    cgroup: Cgroup,
+    dir: OwnedFd,
+    /// Who made it: what another has set in it stays.
+    origin: Origin,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Origin {
+    Made,
+    Found,
 }
 
 impl Made {
@@ -37,13 +52,13 @@ impl Made {
     pub fn run(&mut self, step: &Step) -> Result<Vec<Identity>> {
         match step {
             Step::Make { cgroup } => return self.make(cgroup),
-            Step::FillCpuset { cgroup, leaf } => fill_cpuset(self.dir(cgroup)?, cgroup, leaf)?,
+            Step::FillCpuset { cgroup, leaf } => fill_cpuset(self.hold(cgroup)?, leaf)?,
             Step::Write { cgroup, value } => {
-                let dir = self.dir(cgroup)?;
+                let dir = &self.hold(cgroup)?.dir;
                 write_value(dir, value).map_err(|errno| explain(cgroup, value, errno))?;
             }
-            Step::WriteTogether { cgroup, values } => write_together(self.dir(cgroup)?, cgroup, values)?,
-            Step::Devices { cgroup, writes } => write_devices(self.dir(cgroup)?, cgroup, writes)?,
+            Step::WriteTogether { cgroup, values } => write_together(&self.hold(cgroup)?.dir, cgroup, values)?,
+            Step::Devices { cgroup, writes } => write_devices(&self.hold(cgroup)?.dir, cgroup, writes)?,
         }
         Ok(Vec::new())
     }
@@ -54,58 +69,61 @@ impl Made {
     /// # Errors
     /// When a cgroup was removed meanwhile.
     pub fn open_tasks(&self) -> Result<Vec<OwnedFd>> {
-        let v1 = self.dirs.iter().filter(|(cgroup, _)| cgroup.version == Version::V1);
-        v1.map(|(cgroup, dir)| open_for_write(dir, "tasks").context(|| format!("open {}/tasks", cgroup.dir())))
-            .collect()
+        let v1 = self.dirs.iter().filter(|held| held.cgroup.version == Version::V1);
+        let open_one =
+            |held: &Held| open_for_write(&held.dir, "tasks").context(|| format!("open {}/tasks", held.cgroup.dir()));
+        v1.map(open_one).collect()
     }
 
     /// The directory to clone into (`CLONE_INTO_CGROUP`) where the host has cgroup2.
     pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
-        self.dirs.iter().find(|(cgroup, _)| cgroup.version == Version::V2).map(|(_, dir)| dir.as_fd())
+        self.dirs.iter().find(|held| held.cgroup.version == Version::V2).map(|held| held.dir.as_fd())
     }
 
-    /// The directory of a cgroup that a step made, or else the one that is there.
-    fn dir(&mut self, cgroup: &Cgroup) -> Result<BorrowedFd<'_>> {
-        let at = match self.dirs.iter().position(|(known, _)| known.hierarchy == cgroup.hierarchy) {
+    /// The cgroup that a step made, or else the one that is there.
+    fn hold(&mut self, cgroup: &Cgroup) -> Result<&Held> {
+        let at = match self.dirs.iter().position(|held| held.cgroup.hierarchy == cgroup.hierarchy) {
             Some(at) => at,
             None => {
                 let path = cgroup.dir();
-                self.dirs.push((cgroup.clone(), open_dir(&path).context(|| format!("open {path}"))?));
+                let dir = open_dir(&path).context(|| format!("open {path}"))?;
+                self.dirs.push(Held { cgroup: cgroup.clone(), dir, origin: Origin::Found });
                 self.dirs.len() - 1
             }
         };
-        Ok(self.dirs[at].1.as_fd())
+        Ok(&self.dirs[at])
     }
 
     fn make(&mut self, cgroup: &Cgroup) -> Result<Vec<Identity>> {
         let path = cgroup.dir();
         let mut made = Vec::new();
-        let existed = make_dir(cgroup, &path, &mut made).context(|| format!("make cgroup {path}"))?;
+        let origin = make_dir(cgroup, &path, &mut made).context(|| format!("make cgroup {path}"))?;
         let dir = open_dir(&path).context(|| format!("open {path}"))?;
-        if !existed {
-            let inode = nix::sys::stat::fstat(&dir).context(|| format!("stat {path}"))?.st_ino;
-            made.push(Identity { path, inode });
-        } else {
-            refuse_inhabited(cgroup)?;
+        match origin {
+            Origin::Made => {
+                let inode = nix::sys::stat::fstat(&dir).context(|| format!("stat {path}"))?.st_ino;
+                made.push(Identity { path, inode });
+            }
+            Origin::Found => refuse_inhabited(cgroup)?,
         }
         // A process that enters a frozen cgroup stops beyond the reach of SIGKILL. A new one is born frozen below a
         // frozen parent; the hierarchy's root cannot be frozen.
-        if cgroup.has("freezer") && (existed || cgroup.depth() > 1) {
+        if cgroup.has("freezer") && (origin == Origin::Found || cgroup.depth() > 1) {
             refuse_frozen(cgroup, &dir)?;
         }
-        self.dirs.push((cgroup.clone(), dir));
+        self.dirs.push(Held { cgroup: cgroup.clone(), dir, origin });
         Ok(made)
     }
 }
 
-/// Makes the directory, and its parents only when it turns out that they are missing. True when it was there before.
-fn make_dir(cgroup: &Cgroup, path: &str, made: &mut Vec<Identity>) -> nix::Result<bool> {
+/// Makes the directory, and its parents only when it turns out that they are missing.
+fn make_dir(cgroup: &Cgroup, path: &str, made: &mut Vec<Identity>) -> nix::Result<Origin> {
     let mode = Mode::from_bits_truncate(0o755);
     // A neighbour's delete may remove a shared parent between two calls; that it happens again and again is no race.
     for _ in 0..16 {
         match nix::unistd::mkdir(path, mode) {
-            Ok(()) => return Ok(false),
-            Err(Errno::EEXIST) => return Ok(true),
+            Ok(()) => return Ok(Origin::Made),
+            Err(Errno::EEXIST) => return Ok(Origin::Found),
             Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno),
         }
@@ -148,11 +166,13 @@ fn refuse_frozen(cgroup: &Cgroup, dir: &OwnedFd) -> Result<()> {
     )))
 }
 
-/// Fills both files of the parents, and those of the leaf that are listed.
-fn fill_cpuset(dir: BorrowedFd<'_>, cgroup: &Cgroup, leaf: &[&str]) -> Result<()> {
+/// Fills both files of the parents, and those of the leaf that are listed. A leaf that was found keeps what it has.
+fn fill_cpuset(held: &Held, leaf: &[&str]) -> Result<()> {
+    let Held { cgroup, dir, origin } = held;
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        let inherited = inherit(dir, cgroup, file, 1)?;
-        if leaf.contains(&file) {
+        let from_leaf = *origin == Origin::Found && leaf.contains(&file);
+        let inherited = inherit(dir, cgroup, file, if from_leaf { 0 } else { 1 })?;
+        if *origin == Origin::Made && leaf.contains(&file) {
             write_at(dir, file, &inherited).map_err(|errno| refused("", &cgroup.dir(), file, &inherited, errno))?;
         }
     }
@@ -160,7 +180,7 @@ fn fill_cpuset(dir: BorrowedFd<'_>, cgroup: &Cgroup, leaf: &[&str]) -> Result<()
 }
 
 /// The value of `file` `up` levels above the leaf, taken from further up and written there when it is empty.
-fn inherit(dir: BorrowedFd<'_>, cgroup: &Cgroup, file: &str, up: usize) -> Result<String> {
+fn inherit(dir: &OwnedFd, cgroup: &Cgroup, file: &str, up: usize) -> Result<String> {
     let relative = format!("{}{file}", "../".repeat(up));
     let shown = || format!("{}/{relative}", cgroup.dir());
     let value = read_at(dir, &relative).context(|| format!("read {}", shown()))?;
@@ -175,7 +195,7 @@ fn inherit(dir: BorrowedFd<'_>, cgroup: &Cgroup, file: &str, up: usize) -> Resul
     Ok(value)
 }
 
-fn write_value(dir: BorrowedFd<'_>, value: &Value) -> nix::Result<()> {
+fn write_value(dir: &OwnedFd, value: &Value) -> nix::Result<()> {
     match (write_at(dir, &value.file, &value.text), &value.if_absent) {
         (Err(Errno::ENOENT), IfAbsent::Skip) => Ok(()),
         (Err(Errno::ENOENT), IfAbsent::Use(other)) => write_at(dir, other, &value.text),
@@ -189,7 +209,7 @@ fn explain(cgroup: &Cgroup, value: &Value, errno: Errno) -> Error {
 
 /// Whether a new limit must be written before or after the one that it is checked against depends on the old values.
 /// Rather than read them, a value that does not fit yet is tried again once another has been written.
-fn write_together(dir: BorrowedFd<'_>, cgroup: &Cgroup, values: &[Value]) -> Result<()> {
+fn write_together(dir: &OwnedFd, cgroup: &Cgroup, values: &[Value]) -> Result<()> {
     let mut left: VecDeque<&Value> = values.iter().collect();
     let mut refusals = 0;
     while let Some(value) = left.pop_front() {
@@ -206,7 +226,7 @@ fn write_together(dir: BorrowedFd<'_>, cgroup: &Cgroup, values: &[Value]) -> Res
 }
 
 /// Each rule is a write of its own, but neighbours in one file share its descriptor.
-fn write_devices(dir: BorrowedFd<'_>, cgroup: &Cgroup, writes: &[DeviceWrite]) -> Result<()> {
+fn write_devices(dir: &OwnedFd, cgroup: &Cgroup, writes: &[DeviceWrite]) -> Result<()> {
     for run in writes.chunk_by(|a, b| a.parts().0 == b.parts().0) {
         let mut fd = None;
         for (file, text) in run.iter().map(DeviceWrite::parts) {

@@ -1,121 +1,17 @@
 //! Cgroups on the kernel that runs the tests: what the library makes is looked at from outside, through the files and
 //! /proc. Each test has a parent of its own in every hierarchy, and takes away what it made. As root only.
 
+mod dead_mount;
+mod scene;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nfrun::cgroup::{Freezer, Identity, Layout, Made, Mode, Place, limits, place, plan, remove_made, remove_unused};
-use oci_spec::runtime::LinuxResources;
-
-const BOUND: Duration = Duration::from_secs(5);
-
-/// A test's own parent cgroup, and the place below it.
-struct Scene {
-    parent: String,
-    layout: Layout,
-    place: Place,
-    identities: Vec<Identity>,
-}
-
-impl Scene {
-    /// None, with the reason printed, where the test cannot run.
-    fn set(name: &str, controllers: &[&str]) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            println!("skipped: only root may make cgroups");
-            return None;
-        }
-        let layout = Layout::read().unwrap();
-        if layout.mode() == Mode::V2 {
-            println!("skipped: this host has no cgroup v1");
-            return None;
-        }
-        for controller in ["devices", "freezer"].iter().chain(controllers) {
-            if !layout.hierarchies.iter().any(|hierarchy| hierarchy.has(controller)) {
-                println!("skipped: the {controller} controller is not mounted");
-                return None;
-            }
-        }
-        let parent = format!("/nfrun-test-{}-{name}", std::process::id());
-        let place = place(&layout, Some(Path::new(&format!("{parent}/c"))), "unused").unwrap();
-        Some(Self { parent, layout, place, identities: Vec::new() })
-    }
-
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("{}/c", self.parent))
-    }
-
-    fn create(&mut self, resources: &str) -> nfrun::Result<Made> {
-        let resources = parse(resources);
-        let mut made = Made::default();
-        for step in plan(&self.layout, Some(&self.path()), "unused", Some(&resources))? {
-            self.identities.extend(made.run(&step)?);
-        }
-        Ok(made)
-    }
-
-    fn update(&self, resources: &str) -> nfrun::Result<()> {
-        let mut made = Made::default();
-        for step in limits(&self.place, &parse(resources))? {
-            made.run(&step)?;
-        }
-        Ok(())
-    }
-
-    fn dir(&self, controller: &str) -> String {
-        self.place.with(controller).unwrap().dir()
-    }
-
-    fn read(&self, controller: &str, file: &str) -> String {
-        let path = format!("{}/{file}", self.dir(controller));
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        let _ = self.place.thaw();
-        let _ = self.place.signal_all(libc::SIGKILL, BOUND);
-        let _ = self.place.remove(BOUND);
-        for cgroup in &self.place.cgroups {
-            let _ = fs::remove_dir(format!("{}{}", cgroup.mount, self.parent));
-        }
-    }
-}
-
-fn parse(resources: &str) -> LinuxResources {
-    serde_json::from_str(resources).unwrap()
-}
-
-/// A process that enters through `tasks` by itself before its exec, as a container's init does.
-fn enter(tasks: Vec<OwnedFd>, script: &str) -> Child {
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).stdout(Stdio::piped());
-    // SAFETY: between fork and exec only write(2) is called.
-    unsafe {
-        command.pre_exec(move || {
-            for fd in &tasks {
-                if libc::write(fd.as_raw_fd(), c"0".as_ptr().cast(), 1) != 1 {
-                    return Err(std::io::Error::last_os_error());
-                }
-            }
-            Ok(())
-        });
-    }
-    command.spawn().unwrap()
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + BOUND;
-    while !holds() {
-        assert!(Instant::now() < end, "not within {BOUND:?}: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
+use dead_mount::DeadMount;
+use nfrun::cgroup::{Freezer, remove_made, remove_unused};
+use scene::{BOUND, Scene, enter, eventually};
 
 #[test]
 fn limits_are_in_the_kernels_files_before_anything_enters() {
@@ -226,6 +122,18 @@ fn a_cgroup_that_is_inhabited_or_frozen_is_refused_and_an_empty_one_taken() {
 }
 
 #[test]
+fn a_cpuset_that_was_set_before_is_kept() {
+    let Some(mut scene) = Scene::set("cpuset", &["cpuset"]) else { return };
+    let leaf = scene.dir("cpuset");
+    fs::create_dir_all(&leaf).unwrap();
+    fs::write(format!("{leaf}/../cpuset.cpus"), scene.read("cpuset", "../../cpuset.cpus")).unwrap();
+    fs::write(format!("{leaf}/cpuset.cpus"), "0").unwrap();
+    scene.create("{}").unwrap();
+    assert_eq!(scene.read("cpuset", "cpuset.cpus"), "0");
+    assert_eq!(scene.read("cpuset", "cpuset.mems"), scene.read("cpuset", "../../cpuset.mems"));
+}
+
+#[test]
 fn a_frozen_place_stops_and_goes_on() {
     let Some(mut scene) = Scene::set("freeze", &[]) else { return };
     let made = scene.create("{}").unwrap();
@@ -328,56 +236,6 @@ fn remove_waits_for_a_process_that_ends_and_names_one_that_stays() {
     scene.place.remove(BOUND).unwrap();
     child.wait().unwrap();
     assert_eq!(scene.place.missing_dirs().len(), scene.place.cgroups.len());
-}
-
-/// A FUSE file system whose server answers nothing but the handshake: whoever looks into it waits uninterruptibly.
-struct DeadMount {
-    device: fs::File,
-    at: String,
-}
-
-impl DeadMount {
-    fn mount(name: &str) -> Option<Self> {
-        let device = match fs::File::options().read(true).write(true).open("/dev/fuse") {
-            Ok(device) => device,
-            Err(error) => {
-                println!("skipped: /dev/fuse: {error}");
-                return None;
-            }
-        };
-        let at = format!("/tmp/nfrun-test-{}-{name}", std::process::id());
-        fs::create_dir_all(&at).unwrap();
-        let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
-        let none = nix::mount::MsFlags::empty();
-        if let Err(error) = nix::mount::mount(Some("dead"), at.as_str(), Some("fuse"), none, Some(data.as_str())) {
-            println!("skipped: mount fuse: {error}");
-            return None;
-        }
-        let mut mount = Self { device, at };
-        // FUSE_INIT: 40 bytes of header, the request's number at 8; the answer is a header of 16 and a struct of 64.
-        let mut request = [0; 8192 * 4];
-        let _ = mount.device.read(&mut request).unwrap();
-        let mut answer = [0u8; 80];
-        answer[0] = 80;
-        answer[8..16].copy_from_slice(&request[8..16]);
-        answer[16..24].copy_from_slice(&[7, 0, 0, 0, 31, 0, 0, 0]);
-        answer[36..40].copy_from_slice(&4096u32.to_ne_bytes());
-        mount.device.write_all(&answer).unwrap();
-        Some(mount)
-    }
-
-    /// Takes the next request, which is how it becomes one that waits for its answer.
-    fn swallow(&mut self) {
-        let _ = self.device.read(&mut [0; 8192 * 4]).unwrap();
-    }
-}
-
-impl Drop for DeadMount {
-    fn drop(&mut self) {
-        let _ =
-            nix::mount::umount2(self.at.as_str(), nix::mount::MntFlags::MNT_DETACH | nix::mount::MntFlags::MNT_FORCE);
-        let _ = fs::remove_dir(&self.at);
-    }
 }
 
 #[test]
