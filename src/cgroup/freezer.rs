@@ -1,0 +1,123 @@
+//! The v1 freezer (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst): stopping every process of a place at
+//! once. Freezing is asked for and then takes its time; the kernel tells its end in no way but the state file.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::file::{is_gone, read, write, write_at};
+use super::place::{Place, walk};
+use super::stuck::{describe_all, is_in_d_state, is_outside_refrigerator};
+use crate::{Context, Error, Result};
+
+pub(super) const THAWED: &str = "THAWED";
+const FROZEN: &str = "FROZEN";
+
+/// How far frozen a place is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freezer {
+    /// Its processes run; also where there is no freezer, or no cgroup any more.
+    Thawed,
+    /// Asked for, but some process still runs.
+    Freezing,
+    /// No process runs, by this cgroup's own doing.
+    Frozen,
+    /// A parent is frozen or freezing, and this one only with it.
+    ByParent,
+}
+
+impl Place {
+    /// How far frozen it is.
+    ///
+    /// # Errors
+    /// When the kernel says what it is not documented to say.
+    pub fn freezer_state(&self) -> Result<Freezer> {
+        let Some(dir) = self.with("freezer").map(super::Cgroup::dir) else { return Ok(Freezer::Thawed) };
+        let path = format!("{dir}/freezer.state");
+        let state = match read(&path) {
+            Err(errno) if is_gone(errno) => return Ok(Freezer::Thawed),
+            state => state.context(|| format!("read {path}"))?,
+        };
+        if state == THAWED {
+            return Ok(Freezer::Thawed);
+        }
+        if read(&format!("{dir}/freezer.self_freezing")).is_ok_and(|own| own == "0") {
+            return Ok(Freezer::ByParent);
+        }
+        match state.as_str() {
+            FROZEN => Ok(Freezer::Frozen),
+            "FREEZING" => Ok(Freezer::Freezing),
+            other => Err(Error::new(format!("{path}: unknown freezer.state {other:?}"))),
+        }
+    }
+
+    /// Freezes every process, and returns once none runs.
+    ///
+    /// # Errors
+    /// When that is not so after `timeout`: everything is thawed again, and the error names the processes that did not
+    /// freeze and what they wait in.
+    pub fn freeze(&self, timeout: Duration) -> Result<()> {
+        let path = self.freezer_file()?;
+        let deadline = Instant::now() + timeout;
+        let mut pause = Duration::from_micros(20);
+        for round in 1.. {
+            write(&path, FROZEN)?;
+            match self.freezer_state() {
+                Ok(Freezer::Frozen) => return Ok(()),
+                Ok(_) if Instant::now() < deadline => {}
+                Ok(_) => break,
+                Err(error) => {
+                    let _ = write(&path, THAWED);
+                    return Err(error);
+                }
+            }
+            // Where processes keep entering or forking, the kernel may never see all of them frozen at once; letting
+            // them go for a moment ends that.
+            if round % 16 == 0 {
+                write(&path, THAWED)?;
+            }
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+        let mut stuck = self.pids()?;
+        stuck.retain(|pid| is_outside_refrigerator(*pid));
+        write(&path, THAWED)?;
+        // A thread that was frozen in its sleep shows as D too while it is; what keeps that state when thawed is stuck.
+        stuck.retain(|pid| is_in_d_state(*pid));
+        let who = match stuck.as_slice() {
+            [] => "its processes keep changing".to_owned(),
+            stuck => describe_all(stuck),
+        };
+        Err(Error::new(format!("unable to freeze within {timeout:?}: {who}; it is thawed again")))
+    }
+
+    /// Lets every process run again.
+    ///
+    /// # Errors
+    /// When a parent is frozen, which only its owner can undo, or the kernel refuses.
+    pub fn thaw(&self) -> Result<()> {
+        let path = self.freezer_file()?;
+        write(&path, THAWED)?;
+        match self.freezer_state()? {
+            Freezer::Thawed => Ok(()),
+            _ => Err(Error::new(format!("{path}: still frozen, since a parent cgroup is; thaw that one"))),
+        }
+    }
+
+    /// Thaws this and every cgroup below it, since a frozen process does not die of SIGKILL, and a container may have
+    /// frozen a sub-cgroup of its own.
+    pub(super) fn thaw_all(&self) {
+        let Some(cgroup) = self.with("freezer") else { return };
+        // What cannot be thawed shows when it does not die.
+        let _ = walk(&cgroup.dir(), &mut |dir| {
+            let _ = write_at(dir, "freezer.state", THAWED);
+            Ok(())
+        });
+    }
+
+    fn freezer_file(&self) -> Result<String> {
+        let cgroup = self.with("freezer").ok_or_else(|| {
+            Error::new("the freezer controller is not mounted on this host, so processes cannot be paused; mount it")
+        })?;
+        Ok(format!("{}/freezer.state", cgroup.dir()))
+    }
+}

@@ -1,0 +1,101 @@
+//! Signals to every process of a place. A pid is signalled through a pidfd that was opened before the cgroup was seen
+//! to hold that pid, so a pid that has passed to a stranger is never hit.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::place::Place;
+use super::stuck::describe_all;
+use crate::sys::pidfd::{pidfd_open, pidfd_send_signal};
+use crate::{Context, Error, Result};
+
+/// After so many rounds of SIGKILL that left processes, they fork faster than they are listed, and are frozen first.
+const PATIENT_ROUNDS: u32 = 3;
+
+impl Place {
+    /// Sends a signal to every process. SIGKILL thaws them, is repeated for those that were forked meanwhile, and waits
+    /// until none is left.
+    ///
+    /// # Errors
+    /// When a process is still there after `timeout`, named with what it waits in.
+    pub fn signal_all(&self, signal: i32, timeout: Duration) -> Result<()> {
+        if signal != libc::SIGKILL {
+            return self.signal_round(signal).map(drop);
+        }
+        let deadline = Instant::now() + timeout;
+        for round in 0.. {
+            let frozen = round >= PATIENT_ROUNDS && self.freeze(Duration::from_millis(100)).is_ok();
+            let signalled = self.signal_round(signal)?;
+            if signalled.is_empty() && self.pids()?.is_empty() {
+                return Ok(());
+            }
+            if round == 0 || frozen {
+                self.thaw_all();
+            }
+            if signalled.is_empty() {
+                // Listed, but past its end already: no event tells when the cgroup forgets it.
+                sleep(Duration::from_micros(200));
+            }
+            if !wait_for_all(signalled, deadline) {
+                break;
+            }
+        }
+        let left = self.pids()?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(format!("{} process(es) did not die within {timeout:?}: {}", left.len(), describe_all(&left))))
+    }
+
+    /// Signals whatever is there now, and returns the pidfds of those.
+    fn signal_round(&self, signal: i32) -> Result<Vec<(i32, OwnedFd)>> {
+        let mut held = hold_all(self.pids()?)?;
+        if held.is_empty() {
+            return Ok(held);
+        }
+        let still = self.pids()?;
+        held.retain(|(pid, _)| still.binary_search(pid).is_ok());
+        for (pid, fd) in &held {
+            match pidfd_send_signal(fd, signal) {
+                // It ended between the two, which is what a signal may do.
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(errno).context(|| format!("send signal {signal} to pid {pid}")),
+            }
+        }
+        Ok(held)
+    }
+}
+
+/// A pidfd for each that has not ended.
+pub(super) fn hold_all(pids: Vec<i32>) -> Result<Vec<(i32, OwnedFd)>> {
+    let mut held = Vec::with_capacity(pids.len());
+    for pid in pids {
+        match pidfd_open(pid) {
+            Ok(fd) => held.push((pid, fd)),
+            Err(Errno::ESRCH) => {}
+            // Enough to go on with: the rest has its turn in the next round.
+            Err(Errno::EMFILE) if !held.is_empty() => break,
+            Err(errno) => return Err(errno).context(|| format!("pidfd_open pid {pid}")),
+        }
+    }
+    Ok(held)
+}
+
+/// Waits until every process has ended; false when the deadline came first.
+pub(super) fn wait_for_all(mut held: Vec<(i32, OwnedFd)>, deadline: Instant) -> bool {
+    // To wait for each in turn takes as long as for all at once, and needs no second list.
+    while let Some((_, fd)) = held.last() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let millis = PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], millis) {
+            Ok(0) if left.is_zero() => return false,
+            Ok(0) | Err(Errno::EINTR) => {}
+            _ => drop(held.pop()),
+        }
+    }
+    Instant::now() < deadline
+}

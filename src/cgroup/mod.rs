@@ -1,0 +1,30 @@
+//! Control groups: where a container's processes are counted, limited, frozen and killed. cgroup v1 and v1 beside an
+//! empty cgroup2 ("hybrid") are here; v2 alone and systemd are told apart and refused by name. Nothing here knows of
+//! containers, bundles or state files: a `LinuxResources`, a path and a fallback name come in from `bundle` and
+//! `container`, steps go to the kernel's files below /sys/fs/cgroup, and a [`Place`] goes into the container's state.
+//!
+//! `hierarchy` finds what the host has, `plan` (with `limits` and `devices`) turns the spec into steps, `run` executes
+//! one, and `place` is what later commands hold: `freezer`, `kill` and `remove` act on it, `stuck` says why they cannot.
+
+pub mod devices;
+mod file;
+mod freezer;
+mod hierarchy;
+mod kill;
+mod limits;
+mod place;
+mod plan;
+mod remove;
+mod run;
+mod step;
+mod stuck;
+
+pub use freezer::Freezer;
+pub use hierarchy::{Hierarchy, Layout, Mode};
+pub use limits::limits;
+pub use place::{Place, place};
+pub use plan::plan;
+pub use remove::{remove_made, remove_unused};
+pub use run::{Identity, Made};
+pub use step::{Cgroup, IfAbsent, Step, Value, Version};
+pub use stuck::describe_stuck;

@@ -1,0 +1,256 @@
+//! Where a container's processes are: one cgroup a hierarchy. It is worked out once, before anything exists, and
+//! written into the container's state; every later command starts from it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
+
+use super::file::{is_gone, open_dir, read, read_list_at};
+use super::hierarchy::Layout;
+use super::step::{Cgroup, Version};
+use crate::{Context, Error, Result};
+
+/// A container's cgroups.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// One a hierarchy.
+    pub cgroups: Vec<Cgroup>,
+}
+
+/// The place for a linux.cgroupsPath: absolute below each mount point, relative below the caller's own cgroup, absent
+/// by the name `fallback` there. `.` and `..` are taken out before, so it never leaves where it starts.
+///
+/// # Errors
+/// When the path is that start itself, or the caller's own cgroup cannot be reached.
+pub fn place(layout: &Layout, path: Option<&Path>, fallback: &str) -> Result<Place> {
+    let given = path.filter(|path| !path.as_os_str().is_empty());
+    let text = match given {
+        Some(path) => path
+            .to_str()
+            .ok_or_else(|| Error::invalid(format!("linux.cgroupsPath: {} is not UTF-8", path.display())))?,
+        None => fallback,
+    };
+    let below = clean(text);
+    if below.is_empty() {
+        return Err(Error::invalid(format!(
+            "linux.cgroupsPath: {text:?} is no cgroup of the container's own; name one below it"
+        )));
+    }
+    let cgroups = layout.hierarchies.iter().map(|hierarchy| {
+        let start = if text.starts_with('/') { "" } else { hierarchy.own_below_mount()? };
+        Ok(Cgroup {
+            hierarchy: hierarchy.name.clone(),
+            mount: hierarchy.mount_point.clone(),
+            path: format!("{start}{below}"),
+            version: hierarchy.version,
+        })
+    });
+    Ok(Place { cgroups: cgroups.collect::<Result<_>>()? })
+}
+
+/// The path with a leading slash before each part, and no `.`, `..` or empty part.
+fn clean(path: &str) -> String {
+    let mut clean = String::with_capacity(path.len() + 1);
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => clean.truncate(clean.rfind('/').unwrap_or(0)),
+            _ => {
+                clean.push('/');
+                clean.push_str(part);
+            }
+        }
+    }
+    clean
+}
+
+impl Place {
+    /// The cgroup of the hierarchy that carries `controller`.
+    pub fn with(&self, controller: &str) -> Option<&Cgroup> {
+        self.cgroups.iter().find(|cgroup| cgroup.has(controller))
+    }
+
+    /// The files through which a process enters every v1 hierarchy, by writing "0" to each itself. cgroup2 has no such
+    /// file: see [`Place::v2_dir`].
+    ///
+    /// # Errors
+    /// When a cgroup does not exist any more.
+    pub fn open_tasks(&self) -> Result<Vec<OwnedFd>> {
+        let open_one = |cgroup: &Cgroup| {
+            let path = format!("{}/tasks", cgroup.dir());
+            open(path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).context(|| format!("open {path}"))
+        };
+        self.cgroups.iter().filter(|cgroup| cgroup.version == Version::V1).map(open_one).collect()
+    }
+
+    /// The directory to clone into (`CLONE_INTO_CGROUP`) where the host has cgroup2.
+    ///
+    /// # Errors
+    /// When it does not exist any more.
+    pub fn v2_dir(&self) -> Result<Option<OwnedFd>> {
+        let v2 = self.cgroups.iter().find(|cgroup| cgroup.version == Version::V2).map(Cgroup::dir);
+        v2.map(|path| open_dir(&path).context(|| format!("open {path}"))).transpose()
+    }
+
+    /// All processes, those in sub-cgroups included, once each, as the caller's pid namespace numbers them; none when
+    /// the cgroup is gone. The freezer's hierarchy is asked first, so that what can be seen is what can be frozen.
+    ///
+    /// # Errors
+    /// When the kernel refuses to list them.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let first = || self.cgroups.first();
+        let Some(cgroup) = self.with("freezer").or_else(|| self.with("devices")).or_else(first) else {
+            return Ok(Vec::new());
+        };
+        pids_below(&cgroup.dir())
+    }
+
+    /// How many processes the kernel's OOM killer has ended here; 0 where that is not counted.
+    ///
+    /// # Errors
+    /// When the file holds what is no number.
+    pub fn oom_count(&self) -> Result<u64> {
+        let Some(cgroup) = self.with("memory") else { return Ok(0) };
+        let path = format!("{}/memory.oom_control", cgroup.dir());
+        let text = match read(&path) {
+            Err(errno) if is_gone(errno) => return Ok(0),
+            text => text.context(|| format!("read {path}"))?,
+        };
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap_or("0");
+        count.trim().parse().map_err(|_| Error::new(format!("{path}: oom_kill {count:?} is no number")))
+    }
+
+    /// Every directory that making the place will make, each hierarchy's outermost first: what undo must know before.
+    pub fn missing_dirs(&self) -> Vec<PathBuf> {
+        let mut missing = Vec::new();
+        for cgroup in &self.cgroups {
+            let path = cgroup.dir();
+            let start = missing.len();
+            let ends = path.match_indices('/').map(|(at, _)| at).filter(|at| *at > cgroup.mount.len());
+            let mut ends: Vec<usize> = ends.chain([path.len()]).collect();
+            // From the leaf up: the first that exists ends it.
+            while let Some(end) = ends.pop() {
+                match nix::sys::stat::stat(&path[..end]) {
+                    Err(Errno::ENOENT) => missing.push(PathBuf::from(&path[..end])),
+                    _ => break,
+                }
+            }
+            missing[start..].reverse();
+        }
+        missing
+    }
+
+    /// The place for `exec --cgroup`: each argument is `PATH`, for every hierarchy, or `CONTROLLER[,CONTROLLER]:PATH`;
+    /// hierarchies that none names stay at the container's own.
+    ///
+    /// # Errors
+    /// When a path would leave the container's cgroup or does not exist, or a controller is not mounted.
+    pub fn sub_place(&self, arguments: &[String]) -> Result<Place> {
+        let mut sub = self.clone();
+        for argument in arguments {
+            let (controllers, path) = match argument.split_once(':') {
+                Some((controllers, path)) => (Some(controllers), path),
+                None => (None, argument.as_str()),
+            };
+            let refuse = |why: &str| Error::invalid(format!("--cgroup {argument}: {why}"));
+            if leaves(path) {
+                return Err(refuse("bad sub cgroup path: it leaves the container's cgroup"));
+            }
+            if let Some(unknown) = controllers.iter().flat_map(|list| list.split(',')).find(|c| self.with(c).is_none())
+            {
+                return Err(refuse(&format!("unknown controller {unknown}: not mounted on this host")));
+            }
+            let named = |cgroup: &Cgroup| controllers.is_none_or(|list| list.split(',').any(|c| cgroup.has(c)));
+            for (cgroup, own) in sub.cgroups.iter_mut().zip(&self.cgroups).filter(|(_, own)| named(own)) {
+                cgroup.path = format!("{}{}", own.path, clean(path));
+                let dir = cgroup.dir();
+                nix::sys::stat::stat(dir.as_str()).context(|| format!("--cgroup {argument}: {dir}"))?;
+            }
+        }
+        Ok(sub)
+    }
+}
+
+/// Whether `..` parts lead above the path's start.
+fn leaves(path: &str) -> bool {
+    let mut depth = 0i32;
+    path.split('/').any(|part| {
+        depth += match part {
+            "" | "." => 0,
+            ".." => -1,
+            _ => 1,
+        };
+        depth < 0
+    })
+}
+
+/// The processes of a cgroup and those below it, sorted.
+pub(super) fn pids_below(path: &str) -> Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    walk(path, &mut |dir| {
+        let text = match read_list_at(dir, "cgroup.procs") {
+            // A threaded cgroup2 lists its processes only at the root of its threads.
+            Err(errno) if is_gone(errno) || errno == Errno::EOPNOTSUPP => return Ok(()),
+            text => text.context(|| format!("read cgroup.procs below {path}"))?,
+        };
+        // A process outside of the caller's pid namespace shows as 0 and cannot be named from here.
+        pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+        Ok(())
+    })?;
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
+}
+
+/// Calls `visit` with the directory and each one below it, parents first. What disappears meanwhile is skipped.
+pub(super) fn walk(path: &str, visit: &mut dyn FnMut(&Dir) -> Result<()>) -> Result<()> {
+    let mut dir = match Dir::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
+        Err(errno) if is_gone(errno) => return Ok(()),
+        dir => dir.context(|| format!("open {path}"))?,
+    };
+    visit(&dir)?;
+    for name in subdirs(&mut dir) {
+        walk(&format!("{path}/{name}"), visit)?;
+    }
+    Ok(())
+}
+
+/// The names of the cgroups directly below. The link count says without listing whether there are any.
+pub(super) fn subdirs(dir: &mut Dir) -> Vec<String> {
+    if nix::sys::stat::fstat(dir.as_fd()).is_ok_and(|stat| stat.st_nlink == 2) {
+        return Vec::new();
+    }
+    let entries = dir.iter().flatten().filter(|entry| entry.file_type() == Some(nix::dir::Type::Directory));
+    entries
+        .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned))
+        .filter(|n| n != "." && n != "..")
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_and_escapes_are_seen() {
+        assert_eq!(clean("/a//b/./c/../d/"), "/a/b/d");
+        assert_eq!(clean("../../x"), "/x");
+        assert_eq!(clean("a/.."), "");
+        assert!(leaves("a/../../b") && leaves(".."));
+        assert!(!leaves("a/../b") && !leaves("/a/b") && !leaves("/"));
+    }
+
+    #[test]
+    fn a_place_survives_the_state_file() {
+        let cgroup = Cgroup { hierarchy: "memory".into(), mount: "/m".into(), path: "/c".into(), version: Version::V1 };
+        let place = Place { cgroups: vec![cgroup] };
+        let text = serde_json::to_string(&place).unwrap();
+        assert_eq!(text, r#"{"cgroups":[{"hierarchy":"memory","mount":"/m","path":"/c","version":"v1"}]}"#);
+        assert_eq!(serde_json::from_str::<Place>(&text).unwrap(), place);
+    }
+}

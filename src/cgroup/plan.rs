@@ -1,0 +1,121 @@
+//! The spec's resources into steps. Everything that can be refused without the kernel is refused here; nothing is
+//! written and nothing but the layout is consulted.
+
+use std::path::Path;
+
+use oci_spec::runtime::LinuxResources;
+
+use super::devices::rules_to_writes;
+use super::hierarchy::{Layout, Mode};
+use super::limits::{find, limits};
+use super::place::{Place, place};
+use super::step::Step;
+use crate::{Error, Result};
+
+/// The steps that make a container's cgroups and limit them: one directory in every hierarchy, the cpuset filled so
+/// that a process can enter, device rules, limits. `path` is linux.cgroupsPath, `fallback` the name when there is none.
+///
+/// # Errors
+/// Names the property that cannot be had: a path that is the root, a value out of range, a limit whose controller is
+/// not mounted, a host whose interface is not supported yet.
+pub fn plan(
+    layout: &Layout,
+    path: Option<&Path>,
+    fallback: &str,
+    resources: Option<&LinuxResources>,
+) -> Result<Vec<Step>> {
+    if layout.mode() == Mode::V2 {
+        return Err(Error::new(
+            "this host has cgroup v2 only, which nfrun does not support yet; boot with systemd.unified_cgroup_hierarchy=0, or do without limits by --cgroup-manager disabled",
+        ));
+    }
+    let place = place(layout, path, fallback)?;
+    let mut steps: Vec<Step> = place.cgroups.iter().cloned().map(|cgroup| Step::Make { cgroup }).collect();
+    steps.extend(fill_cpuset(&place, resources));
+    steps.push(restrict_devices(&place, resources)?);
+    if let Some(resources) = resources {
+        steps.extend(limits(&place, resources)?);
+    }
+    Ok(steps)
+}
+
+/// The step that lets a process enter the cpuset: what the spec gives for the leaf need not be inherited first.
+fn fill_cpuset(place: &Place, resources: Option<&LinuxResources>) -> Option<Step> {
+    let cgroup = place.cgroups.iter().find(|cgroup| cgroup.has("cpuset"))?.clone();
+    let cpu = resources.and_then(|resources| resources.cpu().as_ref());
+    let given = |list: Option<&String>| list.is_some_and(|list| !list.trim().is_empty());
+    let leaf = [
+        ("cpuset.cpus", given(cpu.and_then(|cpu| cpu.cpus().as_ref()))),
+        ("cpuset.mems", given(cpu.and_then(|cpu| cpu.mems().as_ref()))),
+    ];
+    let leaf = leaf.into_iter().filter(|(_, given)| !given).map(|(file, _)| file).collect();
+    Some(Step::FillCpuset { cgroup, leaf })
+}
+
+/// Without the devices controller a container's root could open any device of the host, so it is never left out.
+fn restrict_devices(place: &Place, resources: Option<&LinuxResources>) -> Result<Step> {
+    let cgroup = find(place, "devices", "linux.resources.devices")?.clone();
+    let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or(&[]);
+    Ok(Step::Devices { cgroup, writes: rules_to_writes(rules)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(controllers: &[&str]) -> Layout {
+        let (mut mounts, mut own) = (String::new(), String::new());
+        for (i, name) in controllers.iter().enumerate() {
+            mounts += &format!("{} 31 0:{i} / /sys/fs/cgroup/{name} rw - cgroup cgroup rw,{name}\n", i + 40);
+            own += &format!("{i}:{name}:/own\n");
+        }
+        Layout::parse(&mounts, &own).unwrap()
+    }
+
+    fn lines(path: &str, resources: &str) -> Result<Vec<String>> {
+        let resources: LinuxResources = serde_json::from_str(resources).unwrap();
+        let layout = host(&["cpu,cpuacct", "cpuset", "memory", "devices", "pids", "blkio"]);
+        let path = Some(Path::new(path)).filter(|path| !path.as_os_str().is_empty());
+        Ok(plan(&layout, path, "c1", Some(&resources))?.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn without_limits_each_hierarchy_gets_a_directory_and_the_devices_are_restricted() {
+        let steps = lines("/ocibench/c", "{}").unwrap();
+        assert_eq!(steps[0], "make cgroup cpu,cpuacct:/ocibench/c");
+        assert_eq!(steps[6], "fill cpuset.cpus, cpuset.mems of cpuset:/ocibench/c from its parents");
+        assert!(
+            steps[7].starts_with("restrict devices in devices:/ocibench/c: deny a, allow c *:* m,"),
+            "{}",
+            steps[7]
+        );
+        assert_eq!(steps.len(), 8);
+    }
+
+    #[test]
+    fn relative_and_absent_paths_lie_below_the_own_cgroup_and_dots_never_escape() {
+        assert_eq!(lines("", "{}").unwrap()[2], "make cgroup memory:/own/c1");
+        assert_eq!(lines("../../a/./b/../c", "{}").unwrap()[2], "make cgroup memory:/own/a/c");
+        assert_eq!(lines("/../x//y/", "{}").unwrap()[2], "make cgroup memory:/x/y");
+        for root in ["/", ".", "/a/.."] {
+            assert!(lines(root, "{}").unwrap_err().to_string().starts_with("linux.cgroupsPath"));
+        }
+    }
+
+    #[test]
+    fn a_given_cpuset_is_not_inherited_first() {
+        let steps = lines("/c", r#"{"cpu": {"cpus": "0"}}"#).unwrap();
+        assert_eq!(steps[6], "fill cpuset.mems of cpuset:/c from its parents");
+        assert_eq!(steps.last().unwrap(), "write cpuset.cpus = 0 in cpuset:/c");
+        let steps = lines("/c", r#"{"cpu": {"cpus": "0", "mems": "0"}}"#).unwrap();
+        assert_eq!(steps[6], "fill cpuset.cpus, cpuset.mems of the parents of cpuset:/c where empty");
+    }
+
+    #[test]
+    fn a_host_without_the_devices_controller_or_with_v2_alone_is_refused_by_name() {
+        let error = plan(&host(&["memory"]), None, "c", None).unwrap_err().to_string();
+        assert!(error.contains("the devices controller is not mounted"), "{error}");
+        let v2 = Layout::parse("1 1 0:2 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/\n").unwrap();
+        assert!(plan(&v2, None, "c", None).unwrap_err().to_string().contains("cgroup v2"));
+    }
+}
