@@ -1,0 +1,307 @@
+//! nfrun's filters against libseccomp's, verdict by verdict, over many profiles; profiles are written against libseccomp.
+//!
+//! libseccomp is asked through tests/seccomp/libseccomp.c, a process of its own, so that nothing here links it. Where
+//! there is no C compiler or no libseccomp-dev the tests say so and pass; NFRUN_TEST_LIBSECCOMP=1 makes them fail there.
+//!
+//! What differs on purpose is written down in `Reference::verdict` and in `skipped`, and nowhere else.
+
+#[path = "seccomp/interpreter.rs"]
+mod interpreter;
+#[path = "seccomp/libseccomp.rs"]
+mod libseccomp;
+#[path = "seccomp/random.rs"]
+mod random;
+
+use interpreter::{Call, run};
+use libseccomp::Libseccomp;
+use oci_spec::runtime::LinuxSeccomp;
+use random::Random;
+use serde_json::{Value, json};
+
+const X86_64: u32 = 0xc000_003e;
+const X86: u32 = 0x4000_0003;
+const X32: u32 = 0x4000_003e;
+const X32_BIT: u32 = 0x4000_0000;
+const ENOSYS: u32 = 0x0005_0000 | 38;
+const KILL: u32 = 0;
+
+/// An architecture that this machine's libseccomp can put into one filter with the native one.
+struct Arch {
+    word: &'static str,
+    /// libseccomp's token.
+    token: u32,
+    /// What struct seccomp_data has.
+    audit: u32,
+    /// Added to every number.
+    base: u32,
+    /// The greatest number that libseccomp 2.5.4 may know.
+    last: u32,
+}
+
+const ARCHS: [Arch; 9] = [
+    Arch { word: "SCMP_ARCH_X86_64", token: X86_64, audit: X86_64, base: 0, last: 470 },
+    Arch { word: "SCMP_ARCH_X86", token: X86, audit: X86, base: 0, last: 470 },
+    Arch { word: "SCMP_ARCH_X32", token: X32, audit: X86_64, base: X32_BIT, last: 560 },
+    Arch { word: "SCMP_ARCH_AARCH64", token: 0xc000_00b7, audit: 0xc000_00b7, base: 0, last: 470 },
+    Arch { word: "SCMP_ARCH_ARM", token: 0x4000_0028, audit: 0x4000_0028, base: 0, last: 470 },
+    Arch { word: "SCMP_ARCH_RISCV64", token: 0xc000_00f3, audit: 0xc000_00f3, base: 0, last: 470 },
+    Arch { word: "SCMP_ARCH_PPC64LE", token: 0xc000_0015, audit: 0xc000_0015, base: 0, last: 470 },
+    Arch { word: "SCMP_ARCH_MIPSEL", token: 0x4000_0008, audit: 0x4000_0008, base: 4000, last: 470 },
+    Arch { word: "SCMP_ARCH_MIPSEL64", token: 0xc000_0008, audit: 0xc000_0008, base: 5000, last: 470 },
+];
+
+/// Big-endian ones, which libseccomp does not put beside a little-endian native one but whose numbers it tells.
+const OTHERS: [(&str, u32); 4] = [
+    ("SCMP_ARCH_S390X", 0x8000_0016),
+    ("SCMP_ARCH_PPC64", 0x8000_0015),
+    ("SCMP_ARCH_PPC", 0x0000_0014),
+    ("SCMP_ARCH_MIPS", 0x0000_0008),
+];
+
+fn compile(profile: &Value) -> Vec<u8> {
+    let profile: LinuxSeccomp = serde_json::from_value(profile.clone()).expect("a profile");
+    nfrun::seccomp::compile(&profile).expect("compile").expect("a filter").bytes()
+}
+
+/// libseccomp's filter for a profile, and what runc's patch does before it.
+struct Reference {
+    program: Vec<u8>,
+    default: u32,
+    /// For each architecture in the filter the greatest number that the profile names.
+    newest: Vec<(&'static Arch, Option<u32>)>,
+    /// libseccomp refused a rule, as runc then refuses the container.
+    refused: bool,
+}
+
+impl Reference {
+    fn of(profile: &Value, library: &mut Libseccomp, optimize: bool) -> Self {
+        let default = word(&profile["defaultAction"], &profile["defaultErrnoRet"]);
+        library.begin(default);
+        let listed: Vec<_> = profile["architectures"].as_array().into_iter().flatten().collect();
+        let mut newest = Vec::new();
+        for arch in ARCHS.iter().filter(|arch| arch.token == X86_64 || listed.iter().any(|word| *word == arch.word)) {
+            library.arch(arch.token);
+            newest.push((arch, None));
+        }
+        let mut refused = false;
+        for rule in profile["syscalls"].as_array().into_iter().flatten() {
+            let action = word(&rule["action"], &rule["errnoRet"]);
+            for name in rule["names"].as_array().into_iter().flatten() {
+                let name = name.as_str().expect("a name");
+                for (arch, newest) in &mut newest {
+                    *newest = (*newest).max(number_or_carrier(library, arch, name));
+                }
+                if action != default {
+                    refused |= alternatives(rule).iter().any(|args| !library.rule(action, name, args));
+                }
+            }
+        }
+        Self { program: library.program(optimize), default, newest, refused }
+    }
+
+    /// The verdict on a call, with what nfrun does otherwise on purpose:
+    /// newer calls get ENOSYS on every architecture of the filter, not on those alone that `architectures` lists.
+    fn verdict(&self, call: &Call) -> u32 {
+        let lets_pass = matches!(self.default >> 16, 0x7fff | 0x7ffc | 0x7ff0);
+        let x32 = call.arch == X86_64 && call.number >= X32_BIT;
+        let arch = self.newest.iter().find(|(arch, _)| arch.audit == call.arch && x32 == (arch.token == X32));
+        match arch {
+            Some((arch, Some(newest))) if !lets_pass && call.number > *newest => {
+                // ARM's private calls are far above the others; they make no call between them old.
+                let private = arch.word == "SCMP_ARCH_ARM" && call.number >= 0xf_0000;
+                if private { run(&self.program, call).0 } else { ENOSYS }
+            }
+            _ => run(&self.program, call).0,
+        }
+    }
+}
+
+/// The number by which an architecture knows a call: its own, or else of what carries it there.
+fn number_or_carrier(library: &mut Libseccomp, arch: &Arch, name: &str) -> Option<u32> {
+    let own = match library.number(arch.token, name) {
+        number @ 0.. => Some(number as u32),
+        // Pseudo numbers: of the parts of socketcall(2) and of ipc(2), which may have direct numbers besides.
+        -120..=-101 => library.number(arch.token, "socketcall").try_into().ok().max(direct(library, arch, name)),
+        -224..=-201 => library.number(arch.token, "ipc").try_into().ok().max(direct(library, arch, name)),
+        _ => None,
+    };
+    own.filter(|number| *number < 0xf_0000 || *number >= X32_BIT)
+}
+
+/// The direct number of a call that is also multiplexed, which libseccomp does not tell by name but the other way round.
+fn direct(library: &mut Libseccomp, arch: &Arch, name: &str) -> Option<u32> {
+    (300..=arch.last).map(|number| arch.base + number).find(|number| library.name(arch.token, *number) == name)
+}
+
+/// The word that an action returns.
+fn word(action: &Value, errno: &Value) -> u32 {
+    let data = errno.as_u64().unwrap_or(1) as u32;
+    match action.as_str().expect("an action") {
+        "SCMP_ACT_KILL_PROCESS" => 0x8000_0000,
+        "SCMP_ACT_TRAP" => 0x0003_0000,
+        "SCMP_ACT_ERRNO" => 0x0005_0000 | data,
+        "SCMP_ACT_TRACE" => 0x7ff0_0000 | data,
+        "SCMP_ACT_LOG" => 0x7ffc_0000,
+        "SCMP_ACT_ALLOW" => 0x7fff_0000,
+        _ => KILL,
+    }
+}
+
+const OPERATORS: [&str; 7] = ["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"];
+
+/// One condition for libseccomp: argument, operator, two values.
+type Condition = (u64, usize, u64, u64);
+
+/// What runc gives libseccomp for a rule: all its conditions, or each alone where an argument is named twice.
+fn alternatives(rule: &Value) -> Vec<Vec<Condition>> {
+    let args: Vec<Condition> = rule["args"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|arg| {
+            let op = arg["op"].as_str().and_then(|op| op.strip_prefix("SCMP_CMP_")).expect("an operator");
+            let op = OPERATORS.iter().position(|known| *known == op).expect("an operator") + 1;
+            let number = |field: &str| arg[field].as_u64().unwrap_or_default();
+            (number("index"), op, number("value"), number("valueTwo"))
+        })
+        .collect();
+    let twice = (0..6).any(|index| args.iter().filter(|arg| arg.0 == index).count() > 1);
+    if twice { args.into_iter().map(|arg| vec![arg]).collect() } else { vec![args] }
+}
+
+/// Compares both filters over numbers and arguments that come near what the profile says.
+fn compare(profile: &Value, reference: &Reference, random: &mut Random, what: &str) {
+    let program = compile(profile);
+    let (values, numbers) = (values_of(profile), 0..600);
+    for (arch, _) in &reference.newest {
+        for number in numbers.clone().chain([0xf_0001, 0xf_0005, 0x3fff_ffff]) {
+            // Where arguments count, many are tried; a number that no rule has is tried once.
+            for _ in 0..if number < 600 { 12 } else { 1 } {
+                let args = std::array::from_fn(|_| random.near(&values));
+                let call = Call { number: arch.base.wrapping_add(number), arch: arch.audit, args };
+                let (ours, theirs) = (run(&program, &call).0, reference.verdict(&call));
+                if ours != theirs {
+                    let rules = profile["syscalls"].as_array().into_iter().flatten();
+                    let rules: Vec<_> = rules.map(Value::to_string).collect();
+                    panic!(
+                        "{what}: {call:x?} of {}: {ours:#x}, not {theirs:#x}: default {} {}: {:?} {rules:#?}",
+                        arch.word, profile["defaultAction"], profile["defaultErrnoRet"], profile["architectures"]
+                    );
+                }
+            }
+        }
+    }
+    for audit in ARCHS.iter().map(|arch| arch.audit).chain([0, 0x1234]) {
+        let call = Call { number: 1, arch: audit, args: [0; 6] };
+        assert_eq!(run(&program, &call).0, reference.verdict(&call), "{what}: {call:x?}: {profile:#}");
+    }
+}
+
+/// The values that a profile compares arguments with, and what is beside them.
+fn values_of(profile: &Value) -> Vec<u64> {
+    let rules = profile["syscalls"].as_array().into_iter().flatten();
+    let args = rules.flat_map(|rule| rule["args"].as_array().into_iter().flatten());
+    let mut values: Vec<u64> =
+        args.flat_map(|arg| [arg["value"].as_u64(), arg["valueTwo"].as_u64()]).flatten().collect();
+    values.extend([0, 1, 2, 3, 4, 9, 11, 14, 21]);
+    values
+}
+
+#[test]
+fn every_number_that_libseccomp_knows_is_in_the_table() {
+    let Some(mut library) = Libseccomp::start() else { return };
+    let archs = ARCHS.iter().map(|arch| (arch.word, arch.token, arch.audit, arch.base));
+    let others = OTHERS.iter().map(|(word, token)| (*word, *token, *token, if *token == 8 { 4000 } else { 0 }));
+    let (mut compared, mut missing) = (0, Vec::new());
+    for (word, token, audit, base) in archs.chain(others) {
+        for number in (0..600).chain((0xf_0000..0xf_0007).filter(|_| word.ends_with("_ARM"))).map(|n| base + n) {
+            let name = library.name(token, number);
+            // libseccomp gives call 0 of s390x no name of use: the kernel enters calls that it does not know by it.
+            if name == "-" || (word == "SCMP_ARCH_S390X" && number == 0) {
+                continue;
+            }
+            let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": [word],
+                "syscalls": [{"names": [name], "action": "SCMP_ACT_TRAP"}]});
+            let call = Call { number, arch: audit, args: [0; 6] };
+            if run(&compile(&profile), &call).0 != 0x3_0000 {
+                missing.push(format!("{word} {name} {number}"));
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared > 3000, "only {compared} calls compared");
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn random_profiles_get_the_verdicts_of_libseccomp() {
+    let Some(mut library) = Libseccomp::start() else { return };
+    let (mut compared, mut refused) = (0, 0);
+    for seed in 1..=2000 {
+        let mut random = Random::new(seed);
+        let profile = random.profile(&mut library);
+        let reference = Reference::of(&profile, &mut library, random.one_in(2));
+        if reference.refused {
+            refused += 1;
+            continue;
+        }
+        compare(&profile, &reference, &mut random, &format!("seed {seed}"));
+        compared += 1;
+    }
+    eprintln!("{compared} profiles compared, {refused} refused by libseccomp");
+    assert!(compared > 1000);
+}
+
+/// Debian's golang-github-containers-common: the default of podman and others, as an engine hands it to a runtime.
+#[test]
+fn the_default_profile_of_an_engine_gets_the_verdicts_of_libseccomp() {
+    let Some(mut library) = Libseccomp::start() else { return };
+    let Some(profile) = engine_profile() else { return };
+    let reference = Reference::of(&profile, &mut library, true);
+    assert!(!reference.refused);
+    for seed in 1..=20 {
+        compare(&profile, &reference, &mut Random::new(seed), "the engine's default");
+    }
+    let program = compile(&profile);
+    let steps: Vec<_> = (0..450).map(|number| run(&program, &Call { number, arch: X86_64, args: [0; 6] }).1).collect();
+    let mean = steps.iter().sum::<usize>() as f64 / steps.len() as f64;
+    let theirs: Vec<_> =
+        (0..450).map(|number| run(&reference.program, &Call { number, arch: X86_64, args: [0; 6] }).1).collect();
+    eprintln!(
+        "nfrun: {} instructions, {mean:.1} a call, at most {}; libseccomp: {} and {:.1}",
+        program.len() / 8,
+        steps.iter().max().unwrap_or(&0),
+        reference.program.len() / 8,
+        theirs.iter().sum::<usize>() as f64 / theirs.len() as f64
+    );
+    assert!(mean < 13.0);
+}
+
+/// The profile with what depends on capabilities and other architectures left out.
+fn engine_profile() -> Option<Value> {
+    let path = "/usr/share/containers/seccomp.json";
+    let Ok(text) = std::fs::read(path) else {
+        eprintln!("not run: {path} is not installed");
+        return None;
+    };
+    let source: Value = serde_json::from_slice(&text).expect("a profile in JSON");
+    let mut rules = Vec::new();
+    for rule in source["syscalls"].as_array().expect("rules") {
+        let arches = rule["includes"]["arches"].as_array();
+        if rule["includes"]["caps"].is_array()
+            || rule["excludes"]["caps"].is_array()
+            || arches.is_some_and(|arches| !arches.iter().any(|arch| arch == "amd64"))
+        {
+            continue;
+        }
+        let mut kept = json!({"names": rule["names"], "action": rule["action"]});
+        for field in ["args", "errnoRet"] {
+            if !rule[field].is_null() && rule[field] != json!([]) {
+                kept[field] = rule[field].clone();
+            }
+        }
+        rules.push(kept);
+    }
+    Some(json!({"defaultAction": source["defaultAction"], "syscalls": rules,
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]}))
+}
