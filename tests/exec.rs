@@ -202,7 +202,8 @@ fn an_execd_process_ends_with_its_container() {
 fn signals_to_exec_reach_the_command() {
     let c = Container::idle().up();
     let (mut lines, writer) = Lines::pipe();
-    let script = "trap 'exit 9' USR1; echo ready; sleep 1000 & wait";
+    // The sleeper ends as well, since runc waits for whoever holds the command's stdout.
+    let script = "trap 'kill $!; exit 9' USR1; sleep 1000 & echo ready; wait";
     let mut exec = c.command(&["exec", &c.id, "sh", "-c", script]).stdout(writer).spawn().unwrap();
     assert_eq!(lines.line(), "ready");
     events::signal(&pidfd(exec.id() as i32).unwrap(), libc::SIGUSR1);
