@@ -243,6 +243,12 @@ impl Container {
         self.runtime(&[&["exec", &self.id], words].concat())
     }
 
+    /// `exec options… ID words…`
+    #[track_caller]
+    pub fn exec_with(&self, options: &[&str], words: &[&str]) -> Output {
+        self.runtime(&[&["exec"], options, &[&self.id], words].concat())
+    }
+
     /// What `state` prints.
     #[track_caller]
     pub fn state(&self) -> Value {

@@ -85,19 +85,27 @@ fn cgroups_below(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The processes whose cgroup in any hierarchy lies below this test's, or whose command line names its directory.
+/// The processes of this test: those whose cgroup in any hierarchy is below its own, whose root lies in its directory
+/// (whatever became of their cgroup), or whose command line names it.
 pub fn processes_of(cgroup_parent: &str, dir: &Path) -> BTreeSet<i32> {
-    let dir = dir.to_str().expect("a text path");
+    let below = format!("{}/", dir.display());
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let words = String::from_utf8_lossy(&words);
-        let mine = |line: &str| line.ends_with(cgroup_parent) || line.contains(&format!("{cgroup_parent}/"));
-        // A reaped or dead process has no room in memory left: its maps are empty, and nothing of it is left but a pid.
-        let alive = fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| !stat.contains(") Z "));
-        if alive && (cgroup.lines().any(mine) || words.contains(&format!("{dir}/"))) && pid != std::process::id() as i32
+        let read = |file| fs::read(entry.path().join(file)).unwrap_or_default();
+        let text = |file| String::from_utf8_lossy(&read(file)).into_owned();
+        // A zombie holds nothing but its pid, until its parent looks.
+        if pid == std::process::id() as i32 || text("stat").contains(") Z ") {
+            continue;
+        }
+        let in_cgroup = |line: &str| line.ends_with(cgroup_parent) || line.contains(&format!("{cgroup_parent}/"));
+        let rooted = |line: &str| {
+            let words: Vec<_> = line.split(' ').collect();
+            words.get(4) == Some(&"/") && words[3].starts_with(&below)
+        };
+        if text("cgroup").lines().any(in_cgroup)
+            || text("cmdline").contains(&below)
+            || text("mountinfo").lines().any(rooted)
         {
             found.insert(pid);
         }
