@@ -133,7 +133,7 @@ if [ -n "$plans" ]; then
   head -n 12 "$WORK/plan" | cut -c 1-130 | shown
   echo "   ..."
   for side in runtime init; do
-    count=$(jq --arg side "$side" '[.. | objects | select(.side? == $side)] | length' "$WORK/plan.json")
+    count=$(jq --arg side "$side" '[.steps[] | select(.side == $side)] | length' "$WORK/plan.json")
     holds "steps of the $side" "$count" [ "$count" -gt 0 ]
   done
   holds "made by planning" "nothing" gone "$STATE/$ID"
