@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxResources, Process, Spec};
 
 use super::plan::{IdMaps, Plan, RuntimeStep};
 use super::process::{self, Surroundings};
@@ -10,7 +10,7 @@ use super::{accounts, ids};
 use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
 use crate::init::namespaces::plan::{self as namespaces, Namespaces};
-use crate::init::program::{Draft, Source};
+use crate::init::program::Draft;
 use crate::init::{control, devices, exec, mounts, paths, rootfs, sysctls, terminal, user};
 use crate::{Context, Error, Result};
 
@@ -184,22 +184,22 @@ impl Planner<'_> {
     fn cgroups(&self, first: &mut Vec<RuntimeStep>, draft: &mut Draft) -> Result<Option<cgroup::Place>> {
         let resources = self.linux.resources().as_ref();
         let Some(layout) = self.around.cgroups.filter(|_| self.around.look) else {
-            let asked = resources.is_some_and(cgroup::limits_anything);
-            if asked && self.around.look {
+            // The device rules alone, which every engine writes, are what runc drops without cgroups.
+            let limits = resources.map(|resources| {
+                let mut limits = resources.clone();
+                limits.set_devices(None);
+                limits
+            });
+            if self.around.look && limits.is_some_and(|limits| limits != LinuxResources::default()) {
                 return Err(Error::invalid("linux.resources: cgroups are disabled, so nothing can be limited"));
             }
             return Ok(None);
         };
         let path = self.linux.cgroups_path().as_deref();
         let place = cgroup::place(layout, path, self.around.id)?;
-        let steps = cgroup::plan(layout, &place, resources)?;
+        let steps = cgroup::plan(layout, path, self.around.id, resources)?;
         first.extend(steps.into_iter().map(RuntimeStep::Cgroup));
-        for tasks in place.tasks_files() {
-            let path = crate::init::program::text("linux.cgroupsPath", tasks.as_os_str().as_encoded_bytes())?;
-            let tasks = draft.slot(Source::Tasks { path: tasks });
-            let path = crate::init::wire::Text(&path);
-            draft.step(crate::init::cgroups::step::Step::Enter { tasks, path });
-        }
+        process::enter_cgroups(&place, draft)?;
         Ok(Some(place))
     }
 
@@ -249,7 +249,7 @@ impl Planner<'_> {
         };
         root.attach(draft)?;
         let mounts = self.spec.mounts().as_deref().unwrap_or_default();
-        let cgroups = place.map(cgroup::Place::directories).unwrap_or_default();
+        let cgroups: Vec<_> = place.iter().flat_map(|place| &place.cgroups).map(shown).collect();
         let scene = mounts::plan::Scene {
             bundle: self.around.bundle,
             rootfs: &self.rootfs,
@@ -341,4 +341,10 @@ fn order(ready: usize, forks: bool, late_maps: Option<(&IdMaps, usize)>) -> Vec<
     }
     between.extend([(ready, RuntimeStep::Save), (ready, RuntimeStep::Release)]);
     between
+}
+
+/// A cgroup as the container sees it: the directory's name, and what is bound there.
+fn shown(cgroup: &cgroup::Cgroup) -> (String, PathBuf) {
+    let name = cgroup.hierarchy.strip_prefix("name=").unwrap_or(&cgroup.hierarchy);
+    (name.to_owned(), cgroup.dir().into())
 }

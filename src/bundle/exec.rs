@@ -10,8 +10,7 @@ use super::process::{self, Surroundings};
 use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
 use crate::init::namespaces::{plan as namespaces, step::Step as Namespaces};
-use crate::init::program::{Draft, Source, text};
-use crate::init::wire::Text;
+use crate::init::program::{Draft, Source};
 use crate::init::{control, exec, terminal, user};
 use crate::{Error, Result};
 
@@ -34,10 +33,8 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
         Err(Error::invalid(format!("{field}: is not supported yet; leave it out")))
     })?;
     let mut draft = Draft::default();
-    for tasks in around.place.map(cgroup::Place::tasks_files).unwrap_or_default() {
-        let path = text("cgroup", tasks.as_os_str().as_encoded_bytes())?;
-        let tasks = draft.slot(Source::Tasks { path: tasks });
-        draft.step(crate::init::cgroups::step::Step::Enter { tasks, path: Text(&path) });
+    if let Some(place) = around.place {
+        process::enter_cgroups(place, &mut draft)?;
     }
     user::plan::score(process, &mut draft)?;
     if around.namespaces & libc::CLONE_NEWNS as u64 == 0 {

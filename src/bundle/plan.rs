@@ -1,7 +1,6 @@
 //! The plan: one ordered list of steps, each with its side. `plan` prints it, create and exec carry it out.
 
 use std::fmt::{self, Display, Formatter};
-use std::path::PathBuf;
 
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
@@ -138,15 +137,6 @@ impl Plan {
         last.map_or(0, |last| last as u32 + 1)
     }
 
-    /// The cgroups that the plan makes.
-    pub fn cgroup_directories(&self) -> Vec<PathBuf> {
-        self.runtime_steps()
-            .filter_map(|(_, step)| match step {
-                RuntimeStep::Cgroup(step) => step.makes(),
-                _ => None,
-            })
-            .collect()
-    }
 }
 
 impl Display for Plan {

@@ -6,11 +6,11 @@ use oci_spec::runtime::{LinuxIdMapping, Process};
 
 use super::ids;
 use crate::init::capabilities::plan::{self as capabilities, Sets};
-use crate::init::program::Draft;
-use crate::init::wire::Bytes;
-use crate::init::{control, exec, seccomp, terminal, user};
+use crate::init::program::{Draft, Source, text};
+use crate::init::wire::{Bytes, Text};
+use crate::init::{cgroups, control, exec, seccomp, terminal, user};
 use crate::seccomp::Filter;
-use crate::{Error, Result};
+use crate::{Error, Result, cgroup};
 
 /// What a process needs besides its own document.
 pub struct Surroundings<'a> {
@@ -94,9 +94,19 @@ impl Surroundings<'_> {
     }
 }
 
+/// The steps that enter v1 cgroups. The one of cgroup2 is entered by the clone itself.
+pub fn enter_cgroups(place: &cgroup::Place, draft: &mut Draft) -> Result<()> {
+    for cgroup in place.cgroups.iter().filter(|cgroup| cgroup.version == cgroup::Version::V1) {
+        let tasks = draft.slot(Source::Tasks { path: format!("{}/tasks", cgroup.dir()).into() });
+        let name = text("linux.cgroupsPath", cgroup.to_string())?;
+        draft.step(cgroups::step::Step::Enter { tasks, path: Text(&name) });
+    }
+    Ok(())
+}
+
 /// Closing what init does not need while it waits; with a listener it then waits for `start`.
 pub fn wait_for_start(draft: &mut Draft) {
-    let listener = draft.slot(crate::init::program::Source::Listener);
+    let listener = draft.slot(Source::Listener);
     draft.step(control::step::Step::CloseDescriptors { listener: Some(listener) });
     draft.step(control::step::Step::AwaitStart {});
 }

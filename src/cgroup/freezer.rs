@@ -50,6 +50,11 @@ impl Place {
         }
     }
 
+    /// Whether `freeze` has stopped it, or is about to.
+    pub fn is_frozen(&self) -> bool {
+        matches!(self.freezer_state(), Ok(Freezer::Frozen | Freezer::Freezing))
+    }
+
     /// Freezes every process, and returns once none runs.
     ///
     /// # Errors

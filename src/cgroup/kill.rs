@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::place::Place;
+use super::place::{Place, pids_below};
 use super::stuck::describe_all;
-use crate::sys::pidfd::{pidfd_open, pidfd_send_signal};
+use crate::sys::pidfd;
 use crate::{Context, Error, Result};
 
 /// After so many rounds of SIGKILL that left processes, they fork faster than they are listed, and are frozen first.
@@ -60,7 +60,7 @@ impl Place {
         let still = self.pids()?;
         held.retain(|(pid, _)| still.binary_search(pid).is_ok());
         for (pid, fd) in &held {
-            match pidfd_send_signal(fd, signal) {
+            match pidfd::signal(fd.as_fd(), signal) {
                 // It ended between the two, which is what a signal may do.
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(errno) => return Err(errno).context(|| format!("send signal {signal} to pid {pid}")),
@@ -70,11 +70,35 @@ impl Place {
     }
 }
 
+/// Kills every process of a directory and those below it, again and again until none is left.
+///
+/// # Errors
+/// When a process is still there after `timeout`, named with what it waits in.
+pub(super) fn kill_all_below(path: &str, timeout: Duration) -> Result<()> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let held = hold_all(pids_below(path)?)?;
+        if held.is_empty() {
+            return Ok(());
+        }
+        let still = pids_below(path)?;
+        let held: Vec<_> = held.into_iter().filter(|(pid, _)| still.binary_search(pid).is_ok()).collect();
+        for (_, fd) in &held {
+            let _ = pidfd::signal(fd.as_fd(), libc::SIGKILL);
+        }
+        if !wait_for_all(held, deadline) {
+            let left = pids_below(path)?;
+            let who = describe_all(&left);
+            return Err(Error::new(format!("{} process(es) did not die within {timeout:?}: {who}", left.len())));
+        }
+    }
+}
+
 /// A pidfd for each that has not ended.
 pub(super) fn hold_all(pids: Vec<i32>) -> Result<Vec<(i32, OwnedFd)>> {
     let mut held = Vec::with_capacity(pids.len());
     for pid in pids {
-        match pidfd_open(pid) {
+        match pidfd::open(pid) {
             Ok(fd) => held.push((pid, fd)),
             Err(Errno::ESRCH) => {}
             // Enough to go on with: the rest has its turn in the next round.

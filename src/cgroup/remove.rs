@@ -47,6 +47,25 @@ pub fn remove_made(path: &Path, inode: u64, timeout: Duration) -> Result<bool> {
     Ok(true)
 }
 
+/// Ends what is in a container's own cgroup and removes it, if it still is the one with this inode, where that is known.
+///
+/// # Errors
+/// As [`Place::remove`].
+pub fn remove_leaf(path: &Path, inode: Option<u64>, timeout: Duration) -> Result<()> {
+    if let Some(inode) = inode
+        && !is_still(path, inode)?
+    {
+        return Ok(());
+    }
+    let path = path.to_string_lossy();
+    // The usual case is one system call.
+    if rmdir(path.as_ref()).is_ok() {
+        return Ok(());
+    }
+    super::kill::kill_all_below(&path, timeout)?;
+    remove_tree(&path, Instant::now() + timeout, timeout)
+}
+
 /// Removes one directory unless another uses it meanwhile: the parents that were made on the way to a cgroup. With an
 /// inode, only if it still is that one. True when it is gone now.
 ///

@@ -46,13 +46,15 @@ pub fn undo(locked: Locked) -> Result<()> {
     // Everything in the container's cgroups is the container's, also where it has no pid namespace that ends with init.
     if let Some(place) = place.filter(|_| record.is_some()) {
         fault::point();
-        place.signal_all(libc::SIGKILL)?;
+        place.signal_all(libc::SIGKILL, PATIENCE)?;
     }
     for step in &undos {
         fault::point();
         match step {
             Undo::EndProcess(identity) => end_process(identity)?,
-            Undo::RemoveCgroup { path, inode, leaf } => cgroup::remove_directory(path, *inode, *leaf, PATIENCE)?,
+            // A directory of which only the intent is known did not exist when that was written.
+            Undo::RemoveCgroup { path, leaf: true, inode } => cgroup::remove_leaf(path, *inode, PATIENCE)?,
+            Undo::RemoveCgroup { path, inode, .. } => drop(cgroup::remove_unused(path, *inode)?),
         }
     }
     fault::point();

@@ -2,18 +2,18 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::launch::Launch;
 use super::store::{self, Directory, Locked, START_SOCKET, State};
-use super::{CgroupManager, ContainerId, CreateOptions, Globals, cleanup, fault, identity, status, terminal};
+use super::{CgroupManager, ContainerId, CreateOptions, Globals, cleanup, fault, identity, terminal};
 use crate::bundle::create::{Circumstances, Planned};
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::{self, Config, Plan};
 use crate::init::program::Source;
 use crate::sys::spawn::Spawned;
 use crate::undo::{self, Head, Line};
-use crate::{Context, Error, Result, cgroup};
+use crate::{Context, Error, Result, cgroup, timestamp};
 
 /// Creates a container from a bundle and leaves it waiting for `start`.
 pub fn create(globals: &Globals, id: &ContainerId, options: &CreateOptions) -> Result<()> {
@@ -138,18 +138,19 @@ impl<'a> Creation<'a> {
         let plan = std::mem::take(&mut self.planned.plan);
         let mut launch = Launch::new(&plan, self.options.preserve_fds)?;
         let mut made = cgroup::Made::default();
+        let mut identities = Vec::new();
         for (_, step) in plan.runtime_steps() {
             fault::point();
             match step {
-                RuntimeStep::MakeState => self.make_state(&plan)?,
-                RuntimeStep::Cgroup(step) => made.perform(step)?,
+                RuntimeStep::MakeState => self.make_state()?,
+                RuntimeStep::Cgroup(step) => identities.extend(made.run(step)?),
                 RuntimeStep::Open(slot, source) => {
-                    self.note_made(&mut made)?;
+                    self.note_made(&mut identities)?;
                     self.open(&mut launch, *slot, source, &mut console)?;
                 }
                 RuntimeStep::Spawn { kinds, maps } => {
-                    self.note_made(&mut made)?;
-                    launch.spawn(&plan, *kinds, maps.as_ref(), made.v2_directory())?;
+                    self.note_made(&mut identities)?;
+                    launch.spawn(&plan, *kinds, maps.as_ref(), made.v2_dir())?;
                 }
                 RuntimeStep::Record => {
                     let init = launch.init()?;
@@ -166,7 +167,7 @@ impl<'a> Creation<'a> {
         launch.finish(&plan)
     }
 
-    fn make_state(&mut self, plan: &Plan) -> Result<()> {
+    fn make_state(&mut self) -> Result<()> {
         let locked = Directory::make(&self.globals.root, self.id)?;
         let head = Head {
             version: 1,
@@ -174,9 +175,7 @@ impl<'a> Creation<'a> {
             bundle: self.config.bundle.clone(),
             uptime: undo::uptime(),
         };
-        let leaves = self.planned.place.iter().flat_map(cgroup::Place::directories).map(|(_, path)| path).collect::<Vec<_>>();
-        let intents = plan.cgroup_directories().into_iter().filter(|path| !path.exists());
-        let intents = intents.map(|path| Line::Cgroup { leaf: leaves.contains(&path), path }).collect::<Vec<_>>();
+        let intents = self.planned.place.as_ref().map(intents).unwrap_or_default();
         let record = undo::begin(&locked.directory, &head, &intents);
         self.locked = Some(locked);
         self.record = Some(record?);
@@ -190,8 +189,9 @@ impl<'a> Creation<'a> {
         }
     }
 
-    fn note_made(&mut self, made: &mut cgroup::Made) -> Result<()> {
-        let lines: Vec<_> = made.take_identities().into_iter().map(|(path, inode)| Line::Made { path, inode }).collect();
+    fn note_made(&mut self, identities: &mut Vec<cgroup::Identity>) -> Result<()> {
+        let lines: Vec<_> =
+            identities.drain(..).map(|made| Line::Made { path: made.path.into(), inode: made.inode }).collect();
         self.append(&lines)
     }
 
@@ -220,7 +220,7 @@ impl<'a> Creation<'a> {
             oci_version: self.config.spec.version().clone(),
             bundle: self.config.bundle.clone(),
             rootfs: self.planned.rootfs.clone(),
-            created: status::now(),
+            created: timestamp::nanoseconds(std::time::SystemTime::now()),
             init: identity::of(init.pid, init.process.as_fd())?,
             namespaces: self.planned.namespaces,
             place: self.planned.place.clone(),
@@ -244,4 +244,10 @@ pub fn hand_out(process: &Spawned, pid_file: Option<&Path>, pidfd_socket: Option
             .context(|| format!("--pidfd-socket: send the pidfd to {}", path.display()))?;
     }
     Ok(())
+}
+
+/// The directories that do not exist yet and will be made.
+fn intents(place: &cgroup::Place) -> Vec<Line> {
+    let leaves: Vec<_> = place.cgroups.iter().map(|cgroup| PathBuf::from(cgroup.dir())).collect();
+    place.missing_dirs().into_iter().map(|path| Line::Cgroup { leaf: leaves.contains(&path), path }).collect()
 }

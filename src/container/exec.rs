@@ -26,7 +26,7 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
     let tty = process.terminal().unwrap_or(false);
     terminal::check(tty, options.detach, options.console_socket.is_some())?;
     let place = match &state.place {
-        Some(place) if !options.cgroup.is_empty() => Some(cgroup::sub_place(place, &options.cgroup)?),
+        Some(place) if !options.cgroup.is_empty() => Some(place.sub_place(&options.cgroup)?),
         Some(place) => Some(place.clone()),
         None if options.cgroup.is_empty() => None,
         None => return Err(Error::invalid("--cgroup: the container has no cgroup")),
@@ -83,7 +83,7 @@ fn start(
 ) -> Result<Spawned> {
     let mut launch = Launch::new(plan, options.preserve_fds)?;
     let mut init = Some(init);
-    let v2 = place.map(cgroup::Place::v2_directory).transpose()?.flatten();
+    let v2 = place.map(cgroup::Place::v2_dir).transpose()?.flatten();
     for (_, step) in plan.runtime_steps() {
         match step {
             RuntimeStep::Open(slot, source) => {

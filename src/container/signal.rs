@@ -15,7 +15,7 @@ pub fn kill(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -> Resu
     let whole = all || (signal == libc::SIGKILL && lives_on);
     if let (true, Some(place)) = (whole, &state.place) {
         let anything = init.is_some() || !place.pids()?.is_empty();
-        return if anything || all { place.signal_all(signal) } else { Err(not_running()) };
+        return if anything || all { place.signal_all(signal, PATIENCE) } else { Err(not_running()) };
     }
     let Some(init) = init else { return Err(not_running()) };
     match sys::pidfd::signal(init.as_fd(), signal) {
@@ -25,7 +25,7 @@ pub fn kill(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -> Resu
     }
     // A frozen process takes the signal once it is thawed; SIGKILL should not wait for that.
     if let (libc::SIGKILL, Some(place)) = (signal, &state.place)
-        && place.is_frozen().unwrap_or(false)
+        && place.is_frozen()
     {
         place.thaw()?;
     }

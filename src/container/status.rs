@@ -1,10 +1,8 @@
 //! What a container is now: its state on disk, held against what the kernel says.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::store::{self, Directory, Locked, State};
 use super::{ContainerId, Globals, Snapshot, Status, cleanup, identity};
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, timestamp};
 
 /// What a container is now.
 pub fn state(globals: &Globals, id: &ContainerId) -> Result<Snapshot> {
@@ -83,7 +81,7 @@ fn creating(directory: &Directory, id: &ContainerId) -> Option<Snapshot> {
         status: Status::Creating,
         bundle: record.map(|record| record.head.bundle).unwrap_or_default(),
         rootfs: std::path::PathBuf::new(),
-        created: rfc3339(directory.modified()),
+        created: timestamp::nanoseconds(directory.modified()),
         owner: owner(directory),
         annotations: Default::default(),
     })
@@ -105,7 +103,7 @@ pub fn of(state: &State) -> Status {
     if identity::find(&state.init).is_none() {
         return Status::Stopped;
     }
-    if state.place.as_ref().is_some_and(|place| place.is_frozen().unwrap_or(false)) {
+    if state.place.as_ref().is_some_and(|place| place.is_frozen()) {
         return Status::Paused;
     }
     if identity::is_waiting(state.init.pid) { Status::Created } else { Status::Running }
@@ -138,41 +136,5 @@ pub fn open_locked(globals: &Globals, id: &ContainerId) -> Result<(Locked, State
             cleanup::undo(locked)?;
             Err(store::no_such_container(id))
         }
-    }
-}
-
-/// The time now as state.json has it.
-pub fn now() -> String {
-    rfc3339(SystemTime::now())
-}
-
-/// RFC 3339 in UTC with nanoseconds: the civil date from days since 1970, by the algorithm of the proleptic Gregorian
-/// calendar with years that begin in March.
-pub fn rfc3339(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, seconds) = ((since.as_secs() / 86_400) as i64, since.as_secs() % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", since.subsec_nanos())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn times_are_civil_dates() {
-        let at = |seconds| rfc3339(UNIX_EPOCH + Duration::new(seconds, 7));
-        assert_eq!(at(0), "1970-01-01T00:00:00.000000007Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000000007Z");
-        assert_eq!(at(1_795_608_000), "2026-11-25T12:00:00.000000007Z");
     }
 }

@@ -1,3 +1,110 @@
-//! (in the making)
+//! Thin safe wrappers over system calls that nix and libc lack. With the clone itself the only home of `unsafe` in
+//! nfrun. Nothing here knows a container; arguments come from the callers, errors go back as errno.
 
+pub mod mount;
+pub mod net;
+pub mod path;
 pub mod pidfd;
+pub mod spawn;
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+/// A system call's return value as nix gives it.
+fn check(result: libc::c_long) -> nix::Result<libc::c_long> {
+    Errno::result(result)
+}
+
+/// Takes over a descriptor that a system call has just returned.
+fn own(result: libc::c_long) -> nix::Result<OwnedFd> {
+    let fd = check(result)? as i32;
+    // SAFETY: the kernel made this descriptor for this call alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A shared page between the runtime and init, on a memfd.
+pub struct SharedPage {
+    /// The memfd.
+    pub fd: OwnedFd,
+    address: std::ptr::NonNull<crate::init::step::Progress>,
+}
+
+impl SharedPage {
+    /// memfd_create(2), ftruncate(2) and mmap(2) of one page.
+    pub fn new() -> nix::Result<Self> {
+        let fd = memfd(c"nfrun-progress", libc::MFD_CLOEXEC | MFD_NOEXEC_SEAL)?;
+        nix::unistd::ftruncate(&fd, 4096)?;
+        let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a fresh shared mapping of a file that is as long as the mapping.
+        let address = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, kind, fd.as_raw_fd(), 0) };
+        if address == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        let address = std::ptr::NonNull::new(address.cast()).ok_or(Errno::ENOMEM)?;
+        Ok(Self { fd, address })
+    }
+
+    /// Where init is.
+    pub fn progress(&self) -> &crate::init::step::Progress {
+        // SAFETY: the mapping lives as long as self, is a page long and aligned; both sides use atomics only.
+        unsafe { self.address.as_ref() }
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made in `new`, and no reference outlives self.
+        unsafe { libc::munmap(self.address.as_ptr().cast(), 4096) };
+    }
+}
+
+/// Linux 6.3; older kernels answer EINVAL to it, and `memfd` then leaves it out.
+const MFD_NOEXEC_SEAL: libc::c_uint = 0x8;
+/// Linux 6.3, likewise.
+pub const MFD_EXEC: libc::c_uint = 0x10;
+
+/// memfd_create(2), without the flags about execution where the kernel does not know them.
+pub fn memfd(name: &std::ffi::CStr, flags: libc::c_uint) -> nix::Result<OwnedFd> {
+    // SAFETY: name is a C string that outlives the call.
+    let create = |flags: libc::c_uint| own(unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) });
+    match create(flags) {
+        Err(Errno::EINVAL) => create(flags & !(MFD_NOEXEC_SEAL | MFD_EXEC)),
+        other => other,
+    }
+}
+
+/// A memfd with this content that nobody can change any more: memfd_create(2), F_ADD_SEALS.
+pub fn sealed_memfd(name: &std::ffi::CStr, content: &[&[u8]], flags: libc::c_uint) -> nix::Result<OwnedFd> {
+    let fd = memfd(name, libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | flags)?;
+    for mut part in content.iter().copied() {
+        while !part.is_empty() {
+            let written = nix::unistd::write(&fd, part)?;
+            part = &part[written..];
+        }
+    }
+    use nix::fcntl::{FcntlArg, SealFlag};
+    let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    nix::fcntl::fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(fd)
+}
+
+/// Borrows a descriptor that the caller of nfrun passed by number, such as 0.
+pub fn inherited(fd: i32) -> Option<BorrowedFd<'static>> {
+    // SAFETY: F_GETFD only asks; a wrong number is answered with EBADF.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and nfrun never closes descriptors that it was started with.
+    Some(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Gives one terminal the size of another: TIOCGWINSZ, TIOCSWINSZ.
+pub fn copy_window_size(from: BorrowedFd, to: BorrowedFd) -> nix::Result<()> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: each call is given a struct winsize of its own.
+    unsafe {
+        Errno::result(libc::ioctl(from.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size))?;
+        Errno::result(libc::ioctl(to.as_raw_fd(), libc::TIOCSWINSZ, &raw const size)).map(drop)
+    }
+}

@@ -1,24 +1,56 @@
-//! pidfds: processes held so that a pid's next owner is never mistaken for them.
+//! Processes by descriptor: pidfd_open(2), pidfd_send_signal(2).
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
-use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-/// `pidfd_open(pid, 0)`, <https://man7.org/linux/man-pages/man2/pidfd_open.2.html>. It is close-on-exec, and readable
-/// once the process has ended.
-pub fn pidfd_open(pid: i32) -> nix::Result<OwnedFd> {
-    // SAFETY: the call takes two numbers and touches no memory of ours.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = Errno::result(fd)?;
-    // SAFETY: the kernel has just made this descriptor for us, and descriptors fit in an int.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+use super::{check, own};
+
+/// pidfd_open(2).
+pub fn open(pid: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
-/// `pidfd_send_signal(pidfd, signal, NULL, 0)`,
-/// <https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html>.
-pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> nix::Result<()> {
-    let pidfd = pidfd.as_fd().as_raw_fd();
-    // SAFETY: with a null siginfo the kernel fills in its own, and touches no memory of ours.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, std::ptr::null::<u8>(), 0) };
-    Errno::result(result).map(drop)
+/// pidfd_send_signal(2).
+pub fn signal(process: BorrowedFd, signal: i32) -> nix::Result<()> {
+    // SAFETY: plain numbers, and NULL for siginfo.
+    check(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
+    })
+    .map(drop)
+}
+
+/// Whether the process has ended, reaped or not.
+pub fn has_ended(process: BorrowedFd) -> bool {
+    wait_for_end(process, Some(Duration::ZERO))
+}
+
+/// Waits until the process has ended; false when the time is over first.
+pub fn wait_for_end(process: BorrowedFd, limit: Option<Duration>) -> bool {
+    let end = limit.map(|limit| std::time::Instant::now() + limit);
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(std::time::Instant::now()));
+        let timeout = left.map_or(PollTimeout::NONE, |left| {
+            // Rounded up, so that the wait never becomes a busy one.
+            PollTimeout::try_from(left.as_millis() as i32 + i32::from(!left.is_zero())).unwrap_or(PollTimeout::MAX)
+        });
+        match nix::poll::poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => return false,
+            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// The number that the kernel gives each process once: a pidfd's inode on pidfs (Linux 6.9), None before.
+pub fn identity(process: BorrowedFd) -> Option<u64> {
+    const PID_FS_MAGIC: i64 = 0x5049_4446;
+    let kind = nix::sys::statfs::fstatfs(process).ok()?.filesystem_type();
+    if kind.0 as i64 != PID_FS_MAGIC {
+        return None;
+    }
+    nix::sys::stat::fstat(process).ok().map(|found| found.st_ino)
 }
