@@ -57,7 +57,7 @@ fn read_bounded(path: &Path) -> Result<String> {
 /// Parses a config.json's text. Errors name the field.
 pub fn parse(text: &str) -> Result<Spec> {
     if text.trim().is_empty() {
-        return Err(Error::invalid("is empty: it must hold a JSON object"));
+        return Err(Error::invalid("is empty (EOF): it must hold a JSON object"));
     }
     let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
     check(&mut document)?;
@@ -72,9 +72,11 @@ pub fn parse(text: &str) -> Result<Spec> {
 pub fn parse_process(text: &str) -> Result<oci_spec::runtime::Process> {
     let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
     drop_unknown_capabilities(document.pointer_mut("/capabilities"));
+    complete_process(Some(&mut document));
     serde_path_to_error::deserialize(document).map_err(|error| {
         let path = error.path().to_string();
-        Error::invalid(format!("process.{path}: {}", error.into_inner()))
+        let cause = error.into_inner();
+        Error::invalid(if path == "." { format!("process: {cause}") } else { format!("process.{path}: {cause}") })
     })
 }
 
@@ -91,7 +93,7 @@ fn check(document: &mut Value) -> Result<()> {
     }
     check_hugepages(document.pointer("/linux/resources/hugepageLimits"))?;
     drop_unknown_capabilities(document.pointer_mut("/process/capabilities"));
-    // runc ignores what its own structs lack here, and so do engines that write it.
+    complete_process(document.pointer_mut("/process"));
     Ok(())
 }
 
@@ -124,6 +126,17 @@ fn check_hugepages(limits: Option<&Value>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What runc takes as zero where it is missing: root as user, and a cwd that is refused by name later.
+fn complete_process(process: Option<&mut Value>) {
+    let Some(Value::Object(process)) = process else { return };
+    let user = process.entry("user").or_insert_with(|| Value::Object(Default::default()));
+    if let Value::Object(user) = user {
+        user.entry("uid").or_insert(0.into());
+        user.entry("gid").or_insert(0.into());
+    }
+    process.entry("cwd").or_insert("".into());
 }
 
 /// A capability that is not known is a newer kernel's: runc warns and goes on.

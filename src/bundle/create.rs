@@ -1,5 +1,6 @@
 //! The plan of a container's start: config.json's order of things, and runc's where it says none.
 
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxResources, Process, Spec};
@@ -30,6 +31,8 @@ pub struct Circumstances<'a> {
     pub new_keyring: bool,
     /// Whether the process waits for `start`.
     pub waits: bool,
+    /// How many sockets a service manager passes on: LISTEN_FDS.
+    pub listen_fds: u32,
     /// Whether the host may be looked at; without, what must exist there is left out.
     pub look: bool,
 }
@@ -212,7 +215,7 @@ impl Planner<'_> {
             for (field, list) in [("linux.uidMappings", uids), ("linux.gidMappings", gids)] {
                 if !ids::is_mapped(list, 0) {
                     return Err(Error::invalid(format!(
-                        "{field}: a new user namespace needs id 0 mapped, or nothing in it may be set up"
+                        "{field}: there is no mapping for id 0: a new user namespace needs one, or nothing in it may be set up"
                     )));
                 }
             }
@@ -307,6 +310,16 @@ impl Planner<'_> {
         points.map(Path::new).filter(|point| self.rootfs.starts_with(point)).max_by_key(|point| point.as_os_str().len())
     }
 
+    fn environment(&self, process: &Process, home: impl FnOnce() -> Option<String>) -> Result<Vec<CString>> {
+        let mut environment = exec::plan::environment(process, home)?;
+        if self.around.listen_fds > 0 {
+            // The process is the first of its pid namespace, or else cannot know its pid beforehand: as runc.
+            environment.push(crate::init::program::text("LISTEN_FDS", format!("LISTEN_FDS={}", self.around.listen_fds))?);
+            environment.push(crate::init::program::text("LISTEN_PID", "LISTEN_PID=1")?);
+        }
+        Ok(environment)
+    }
+
     fn surroundings(&self, process: &Process) -> Result<Surroundings<'_>> {
         let uid = process.user().uid();
         let home = || accounts::home(&self.rootfs, uid).filter(|_| self.around.look);
@@ -318,7 +331,7 @@ impl Planner<'_> {
                 _ => None,
             },
             filter,
-            environment: exec::plan::environment(process, home)?,
+            environment: self.environment(process, home)?,
             capabilities: Sets::read(process.capabilities().as_ref()),
         })
     }

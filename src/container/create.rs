@@ -68,6 +68,7 @@ fn make_plan(
         new_keyring: !options.no_new_keyring,
         waits,
         look,
+        listen_fds: Launch::listen_fds(),
     };
     bundle::create::plan(&config.spec, &around)
 }
@@ -136,7 +137,7 @@ impl<'a> Creation<'a> {
 
     fn perform(&mut self, mut console: Option<OwnedFd>) -> Result<Spawned> {
         let plan = std::mem::take(&mut self.planned.plan);
-        let mut launch = Launch::new(&plan, self.options.preserve_fds)?;
+        let mut launch = Launch::new(&plan, self.options.preserve_fds + Launch::listen_fds())?;
         let mut made = cgroup::Made::default();
         let mut identities = Vec::new();
         for (_, step) in plan.runtime_steps() {
@@ -176,7 +177,8 @@ impl<'a> Creation<'a> {
             uptime: undo::uptime(),
         };
         let intents = self.planned.place.as_ref().map(intents).unwrap_or_default();
-        let record = undo::begin(&locked.directory, &head, &intents);
+        let record = undo::begin(&locked.directory, &head, &intents)
+            .map_err(|error| error.context(format!("state directory {}", locked.directory.path.display())));
         self.locked = Some(locked);
         self.record = Some(record?);
         Ok(())

@@ -22,8 +22,11 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
     let (_, state) = status::open(globals, id)?;
     let init = running_init(&state, options)?;
     let spec = config::parse(state.config.get())?;
-    let process = process(&spec, options)?;
+    let mut process = process(&spec, options)?;
     let tty = process.terminal().unwrap_or(false);
+    if tty && !options.detach {
+        terminal::adopt_size(&mut process);
+    }
     terminal::check(tty, options.detach, options.console_socket.is_some())?;
     let place = match &state.place {
         Some(place) if !options.cgroup.is_empty() => Some(place.sub_place(&options.cgroup)?),
@@ -137,7 +140,7 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
     if options.process_label.is_some() {
         process.set_selinux_label(options.process_label.clone());
     }
-    add_capabilities(&mut process, &options.caps)?;
+    add_capabilities(&mut process, &options.caps);
     Ok(process)
 }
 
@@ -158,23 +161,26 @@ fn set_user(process: &mut Process, options: &ExecOptions) {
 }
 
 /// As runc: to the bounding, effective and permitted sets, and to the ambient one where the inheritable has it.
-fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
+fn add_capabilities(process: &mut Process, names: &[String]) {
     if names.is_empty() {
-        return Ok(());
+        return;
     }
     let mut added = Capabilities::new();
     for name in names {
         let full = name.to_ascii_uppercase();
         let full = if full.starts_with("CAP_") { full } else { format!("CAP_{full}") };
         let capability = serde_json::from_value(serde_json::Value::String(full));
-        added.insert(capability.map_err(|_| Error::invalid(format!("--cap: unknown capability {name:?}")))?);
+        // A newer kernel's, or none: runc warns.
+        match capability {
+            Ok(capability) => drop(added.insert(capability)),
+            Err(_) => log::warn!("--cap: unknown capability {name:?} left out"),
+        }
     }
     let mut sets = process.capabilities().clone().unwrap_or_else(empty_sets);
     let with = |set: &Option<Capabilities>| Some(set.iter().flatten().copied().chain(added.iter().copied()).collect());
     let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
     sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
     process.set_capabilities(Some(sets));
-    Ok(())
 }
 
 fn empty_sets() -> LinuxCapabilities {

@@ -36,6 +36,11 @@ pub struct Launch {
 }
 
 impl Launch {
+    /// How many sockets a service manager passes: sd_listen_fds(3). They come before the preserved descriptors.
+    pub fn listen_fds() -> u32 {
+        std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+
     /// Everything that does not depend on the plan's steps. Descriptors to be preserved must be open.
     pub fn new(plan: &Plan, preserve: u32) -> Result<Self> {
         for fd in 3..3 + preserve as i32 {

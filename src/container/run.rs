@@ -10,9 +10,12 @@ use crate::{Error, Result};
 /// Creates, starts, and unless detached waits for a container and deletes it. The exit code is the process's own,
 /// 128+N when signal N ended it.
 pub fn run(globals: &Globals, id: &ContainerId, create: &CreateOptions, run: RunOptions) -> Result<u8> {
-    let config = Config::load(&create.bundle)?;
+    let mut config = Config::load(&create.bundle)?;
     let tty = wants_terminal(&config);
     terminal::check(tty, run.detach, create.console_socket.is_some())?;
+    if let (true, false, Some(process)) = (tty, run.detach, config.spec.process_mut()) {
+        terminal::adopt_size(process);
+    }
     let creation = Creation::begin(globals, id, create, &config, false)?;
     let foreground = if run.detach { None } else { Some(Foreground::begin(!run.no_subreaper)?) };
     let (console, terminal) = Terminal::open(tty, create.console_socket.as_deref())?;

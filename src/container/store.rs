@@ -73,7 +73,7 @@ pub const START_SOCKET: &str = "start";
 
 /// "container does not exist", as drivers parse it.
 pub fn no_such_container(id: &ContainerId) -> Error {
-    Error::new(format!("container {id:?} does not exist", id = id.as_str())).kind_of(Kind::NoSuchContainer)
+    Error::new(format!("container does not exist: {id}")).kind_of(Kind::NoSuchContainer)
 }
 
 impl Directory {
@@ -102,7 +102,7 @@ impl Directory {
                     continue;
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-                    return Err(Error::new(format!("container with id exists already: {id}")).kind_of(Kind::Exists));
+                    return Err(Error::new(format!("container with given ID already exists: {id}")).kind_of(Kind::Exists));
                 }
                 Err(error) => return Err(Error::from(error).context(format!("make state directory {}", path.display()))),
             }

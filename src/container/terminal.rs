@@ -30,6 +30,17 @@ pub fn check(tty: bool, detach: bool, console_socket: bool) -> Result<()> {
     }
 }
 
+/// Gives a process that says nothing of its terminal's size that of the caller's terminal.
+pub fn adopt_size(process: &mut oci_spec::runtime::Process) {
+    if process.console_size().is_some() {
+        return;
+    }
+    if let Some((rows, columns)) = inherited(0).and_then(|stdin| sys::window_size(stdin).ok()) {
+        let size = oci_spec::runtime::BoxBuilder::default().height(rows).width(columns).build();
+        process.set_console_size(size.ok());
+    }
+}
+
 /// Connects to the socket that receives a terminal.
 pub fn connect(path: &Path) -> Result<OwnedFd> {
     net::connect_path(path).map_err(|error| error.context("--console-socket"))

@@ -35,6 +35,8 @@ pub struct Context {
     pub in_directory: bool,
     /// The command's file, as found in PATH.
     pub command: PathBuffer,
+    /// What a failure tells beyond its errno: a script's first line.
+    pub detail: [u8; 128],
 }
 
 impl Context {
@@ -52,6 +54,7 @@ impl Context {
             terminal: nothing,
             in_directory: false,
             command: [0; 4096],
+            detail: [0; 128],
         }
     }
 
@@ -67,6 +70,7 @@ impl Context {
         head[5..9].copy_from_slice(&failure.errno.to_le_bytes());
         let _ = sys::send(self.channel, &head);
         let _ = sys::send(self.channel, step);
+        let _ = sys::send(self.channel, text_of(&self.detail).to_bytes());
     }
 
     /// Opens a place beneath the root. Links are followed inside the root only: openat2(2), RESOLVE_IN_ROOT.

@@ -175,8 +175,9 @@ pub fn describe_failure(message: &[u8]) -> Option<Error> {
     let act = u32::from_le_bytes(message[1..5].try_into().ok()?);
     let errno = i32::from_le_bytes(message[5..9].try_into().ok()?);
     let failure = Failure { act: Act::from_number(act), errno };
-    Some(match Step::read(&mut Reader(&message[9..])) {
-        Some(step) => super::words::explain(&step, failure),
+    let mut rest = Reader(&message[9..]);
+    Some(match Step::read(&mut rest) {
+        Some(step) => super::words::explain(&step, failure, &String::from_utf8_lossy(rest.0)),
         None => Error::new(format!("init failed: {}", crate::error::errno_words(errno))),
     })
 }

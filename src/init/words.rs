@@ -173,7 +173,7 @@ fn exec(step: &step::Exec, f: &mut Formatter<'_>) -> fmt::Result {
 }
 
 /// A failed step as an error: what was attempted, on what, why not, and what to do.
-pub fn explain(step: &Step, failure: Failure) -> Error {
+pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
     let reason = errno_words(failure.errno);
     let detail = match failure.act {
         Act::Step | Act::Interpreter | Act::NotInPath | Act::NotAFile => String::new(),
@@ -191,7 +191,7 @@ pub fn explain(step: &Step, failure: Failure) -> Error {
         Act::Decode => "nfrun and its init do not agree, which is a bug: ".into(),
     };
     if let Step::Exec(step) = step {
-        return explain_exec(step, failure, &reason);
+        return explain_exec(step, failure, &reason, told);
     }
     let way_out = match step {
         Step::User(step::User::Limit { .. }) if failure.errno == libc::EPERM => {
@@ -205,7 +205,7 @@ pub fn explain(step: &Step, failure: Failure) -> Error {
 }
 
 /// The phrases of runc, which drivers parse.
-fn explain_exec(step: &step::Exec, failure: Failure, reason: &str) -> Error {
+fn explain_exec(step: &step::Exec, failure: Failure, reason: &str, told: &str) -> Error {
     let message = match step {
         step::Exec::ChangeDirectory { path, .. } => match failure.act {
             Act::Outside => format!("chdir to cwd ({path}) set in config.json: it lies outside the container's root"),
@@ -228,9 +228,13 @@ fn explain_exec(step: &step::Exec, failure: Failure, reason: &str) -> Error {
         step::Exec::Run { args, .. } => {
             let command = args.iter().next().map(|text| text.to_string()).unwrap_or_default();
             match failure.act {
-                Act::Interpreter => format!(
-                    "exec {command}: {reason}: the file is there, so its interpreter is missing: see its first line (#!) or `file {command}`"
-                ),
+                Act::Interpreter => match told.strip_prefix("#!") {
+                    Some(interpreter) => format!(
+                        "exec {command}: {reason}: its interpreter {} (in its first line) is missing in the rootfs",
+                        interpreter.trim()
+                    ),
+                    None => format!("exec {command}: {reason}: it is there, so the loader or library that it wants is missing"),
+                },
                 _ if failure.errno == libc::ENOEXEC => {
                     format!("exec {command}: {reason}: neither a program for this machine nor a script with #!")
                 }

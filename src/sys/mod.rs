@@ -99,6 +99,14 @@ pub fn inherited(fd: i32) -> Option<BorrowedFd<'static>> {
     Some(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
+/// A terminal's rows and columns: TIOCGWINSZ.
+pub fn window_size(terminal: BorrowedFd) -> nix::Result<(u64, u64)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the call is given a struct winsize of its own.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
+    Ok((size.ws_row.into(), size.ws_col.into()))
+}
+
 /// Gives one terminal the size of another: TIOCGWINSZ, TIOCSWINSZ.
 pub fn copy_window_size(from: BorrowedFd, to: BorrowedFd) -> nix::Result<()> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };

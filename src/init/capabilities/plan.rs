@@ -28,8 +28,9 @@ impl Sets {
         };
         let lost = this.ambient & !(this.permitted & this.inheritable);
         if lost != 0 {
-            log::warn!("process.capabilities.ambient: {lost:#x} is not both permitted and inheritable: left out");
-            this.ambient &= !lost;
+            let lost = names(lost);
+            log::warn!("process.capabilities.ambient: {lost}: not both permitted and inheritable: left out");
+            this.ambient &= this.permitted & this.inheritable;
         }
         this
     }
@@ -62,6 +63,12 @@ impl Sets {
 fn mask(set: &Option<Capabilities>) -> u64 {
     let names = set.iter().flatten();
     names.fold(0, |mask, capability| mask | number(&capability.to_string()).map_or(0, |number| 1 << number))
+}
+
+/// The names of a mask.
+fn names(mask: u64) -> String {
+    let all = caps::all().into_iter().filter(|capability| mask >> capability.index() & 1 != 0);
+    all.map(|capability| capability.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// A capability's number, by its name with or without CAP_.

@@ -104,6 +104,12 @@ fn become_command(args: List<'static, Text>, env: List<'static, Text>, context: 
     let errno = sys::execve(path, table, environment);
     // A file that is there and still is "not found": its interpreter is not.
     let missing = errno == ENOENT as i32 && sys::access(path, 0, 0).is_ok();
+    if missing && let Ok(file) = sys::open(AT_FDCWD, path, 0, 0) {
+        let read = sys::read(file, &mut context.detail[..127]).unwrap_or(0);
+        let line = context.detail[..read].iter().position(|&b| b == b'\n').unwrap_or(read);
+        let end = if context.detail.starts_with(b"#!") { line } else { 0 };
+        context.detail[end..].fill(0);
+    }
     Err(Failure { act: if missing { Act::Interpreter } else { Act::Step }, errno })
 }
 

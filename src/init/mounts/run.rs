@@ -6,7 +6,7 @@ use linux_raw_sys::errno::{ENOENT, ENOSYS, ENOTDIR};
 use linux_raw_sys::general::{MS_BIND, MS_REC, MS_REMOUNT, O_PATH};
 
 use super::step::Step;
-use crate::context::Context;
+use crate::context::{Context, PathBuffer, text_of};
 use crate::failure::{Act, During, Failure};
 use crate::sys::{self, Fd};
 
@@ -15,11 +15,12 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
         Step::New { kind, source, target, flags, data } => {
             let place = context.mount_point(target.0, true)?;
             let genuine = is_genuine_target(kind.0.to_bytes(), place, context);
-            let data = (!data.0.is_empty()).then_some(data.0);
             let outcome = genuine.and_then(|()| {
+                let mut with_mode: PathBuffer = [0; 4096];
+                let data = if kind.0 == c"tmpfs" { keep_mode(place, data.0, &mut with_mode)? } else { data.0 };
                 // mount(2) takes a path: the place itself, as the working directory.
                 sys::fchdir(place)?;
-                Ok(sys::mount(Some(source.0), c".", Some(kind.0), flags, data)?)
+                Ok(sys::mount(Some(source.0), c".", Some(kind.0), flags, (!data.is_empty()).then_some(data))?)
             });
             sys::close(place);
             outcome
@@ -42,6 +43,26 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
             sys::mount(None, c".", None, flags, data).during(Act::SetFlags)
         }),
     }
+}
+
+/// A tmpfs whose options give no mode takes that of the directory it covers.
+fn keep_mode<'a>(place: Fd, data: &'a CStr, buffer: &'a mut PathBuffer) -> Result<&'a CStr, Failure> {
+    let bytes = data.to_bytes();
+    if bytes.split(|&b| b == b',').any(|option| option.starts_with(b"mode=")) || bytes.len() + 16 > buffer.len() {
+        return Ok(data);
+    }
+    let mode = sys::stat(place, c"").during(Act::Resolve)?.st_mode & 0o7777;
+    buffer[..bytes.len()].copy_from_slice(bytes);
+    let mut end = bytes.len();
+    if end > 0 {
+        buffer[end] = b',';
+        end += 1;
+    }
+    buffer[end..end + 5].copy_from_slice(b"mode=");
+    for digit in 0..4 {
+        buffer[end + 5 + digit] = b'0' + (mode >> (9 - 3 * digit as u32) & 7) as u8;
+    }
+    Ok(text_of(buffer))
 }
 
 /// A proc or sysfs must lie at the top of the root, in a real directory: through a link it would come to lie where the

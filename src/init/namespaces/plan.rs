@@ -156,7 +156,7 @@ pub fn name_host(
         let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
         if !namespaces.has(libc::CLONE_NEWUTS) {
             return Err(Error::invalid(format!(
-                "{field}: unable to set it without a uts namespace of the container's own; add one to linux.namespaces"
+                "{field}: unable to set it without a UTS namespace of the container's own; add one to linux.namespaces"
             )));
         }
         if value.len() > 64 {

@@ -23,7 +23,7 @@ pub fn limit_name(number: u32) -> &'static str {
 pub fn score(process: &Process, draft: &mut Draft) -> Result<()> {
     let Some(score) = process.oom_score_adj() else { return Ok(()) };
     if !(-1000..=1000).contains(&score) {
-        return Err(Error::invalid(format!("process.oomScoreAdj: {score} is not between -1000 and 1000")));
+        return Err(Error::invalid(format!("process.oomScoreAdj: oom_score_adj {score} is not between -1000 and 1000")));
     }
     let value = text("process.oomScoreAdj", score.to_string())?;
     draft.step(Step::OomScoreAdj { value: Text(&value) });
