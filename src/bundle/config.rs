@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{Context, Error, Result};
@@ -61,10 +62,19 @@ pub fn parse(text: &str) -> Result<Spec> {
     }
     let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
     check(&mut document)?;
+    read_value(&document, "")
+}
+
+/// Reads a value as what it should be. Only where it is not that, it is read once more to find the field.
+fn read_value<'a, T: Deserialize<'a>>(document: &'a Value, prefix: &str) -> Result<T> {
+    if let Ok(read) = T::deserialize(document) {
+        return Ok(read);
+    }
     serde_path_to_error::deserialize(document).map_err(|error| {
         let path = error.path().to_string();
+        let path = if path == "." { prefix.trim_end_matches('.').to_owned() } else { format!("{prefix}{path}") };
         let cause = error.into_inner();
-        Error::invalid(if path == "." { cause.to_string() } else { format!("{path}: {cause}") })
+        Error::invalid(if path.is_empty() { cause.to_string() } else { format!("{path}: {cause}") })
     })
 }
 
@@ -73,11 +83,7 @@ pub fn parse_process(text: &str) -> Result<oci_spec::runtime::Process> {
     let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
     drop_unknown_capabilities(document.pointer_mut("/capabilities"));
     complete_process(Some(&mut document));
-    serde_path_to_error::deserialize(document).map_err(|error| {
-        let path = error.path().to_string();
-        let cause = error.into_inner();
-        Error::invalid(if path == "." { format!("process: {cause}") } else { format!("process.{path}: {cause}") })
-    })
+    read_value(&document, "process.")
 }
 
 /// What oci-spec lets pass, or refuses though runc takes it.

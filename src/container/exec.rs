@@ -56,12 +56,12 @@ fn running_init(state: &State, options: &ExecOptions) -> Result<OwnedFd> {
         Status::Paused if !options.ignore_paused => {
             return refuse("cannot exec in a paused container (use --ignore-paused to override)");
         }
-        Status::Stopped => return refuse("cannot exec a container that has stopped"),
+        Status::Stopped => return refuse("cannot exec in a stopped container"),
         _ => {}
     }
     match identity::find(&state.init) {
         Some(init) => Ok(init),
-        None => refuse("cannot exec a container that has stopped"),
+        None => refuse("cannot exec in a stopped container"),
     }
 }
 

@@ -39,7 +39,7 @@ pub fn limits(limits: &[PosixRlimit], draft: &mut Draft) -> Result<()> {
             return Err(Error::invalid(format!("process.rlimits[{i}].type: {name} is not known")));
         };
         if limits[..i].iter().any(|earlier| earlier.typ() == limit.typ()) {
-            return Err(Error::invalid(format!("process.rlimits[{i}].type: {name} is given twice")));
+            return Err(Error::invalid(format!("process.rlimits[{i}].type: duplicate {name}: give it once")));
         }
         let (soft, hard) = (limit.soft(), limit.hard());
         if soft > hard {
