@@ -1,4 +1,4 @@
-//! A user's home from the container's /etc/passwd: passwd(5).
+//! A user's home and name from the /etc/passwd of a root: passwd(5).
 
 use std::ffi::CStr;
 use std::io::Read;
@@ -9,6 +9,16 @@ use crate::sys::path::{IN_ROOT, NO_MAGICLINKS, open_beneath};
 
 /// The home directory of a uid; None where the root has no such account. Links lead nowhere outside the root.
 pub fn home(root: &Path, uid: u32) -> Option<String> {
+    field(root, uid, 5)
+}
+
+/// The name of a uid.
+pub fn name(root: &Path, uid: u32) -> Option<String> {
+    field(root, uid, 0)
+}
+
+/// By reading the file alone: a static program has no name service switch.
+fn field(root: &Path, uid: u32, which: usize) -> Option<String> {
     let root = std::fs::File::open(root).ok()?;
     let path: &CStr = c"/etc/passwd";
     let file = open_beneath(root.as_fd(), path, libc::O_RDONLY | libc::O_NONBLOCK, IN_ROOT | NO_MAGICLINKS).ok()?;
@@ -17,7 +27,7 @@ pub fn home(root: &Path, uid: u32) -> Option<String> {
     std::fs::File::from(file).take(1 << 20).read_to_string(&mut text).ok()?;
     text.lines().find_map(|line| {
         let fields: Vec<_> = line.split(':').collect();
-        let matches = fields.len() >= 6 && fields[2].parse() == Ok(uid) && !fields[5].is_empty();
-        matches.then(|| fields[5].to_owned())
+        let matches = fields.len() >= 6 && fields[2].parse() == Ok(uid) && !fields[which].is_empty();
+        matches.then(|| fields[which].to_owned())
     })
 }

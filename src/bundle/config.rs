@@ -1,5 +1,6 @@
 //! Reading config.json, more strictly than oci-spec does: config.md, and the published schema.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use oci_spec::runtime::Spec;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::json_path;
 use crate::{Context, Error, Result};
 
 /// The most that a config.json may have. Engines write some 10 kB; one of this size is a mistake or an attack.
@@ -61,21 +63,8 @@ pub fn parse(text: &str) -> Result<Spec> {
         return Err(Error::invalid("is empty (EOF): it must hold a JSON object"));
     }
     let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
-    check(&mut document)?;
-    read_value(&document, "")
-}
-
-/// Reads a value as what it should be. Only where it is not that, it is read once more to find the field.
-fn read_value<'a, T: Deserialize<'a>>(document: &'a Value, prefix: &str) -> Result<T> {
-    if let Ok(read) = T::deserialize(document) {
-        return Ok(read);
-    }
-    serde_path_to_error::deserialize(document).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { prefix.trim_end_matches('.').to_owned() } else { format!("{prefix}{path}") };
-        let cause = error.into_inner();
-        Error::invalid(if path.is_empty() { cause.to_string() } else { format!("{path}: {cause}") })
-    })
+    let changed = check(&mut document)?;
+    read_text(&if changed { document.to_string().into() } else { Cow::Borrowed(text) }, "")
 }
 
 /// Parses a process document, as `exec --process` takes.
@@ -83,11 +72,23 @@ pub fn parse_process(text: &str) -> Result<oci_spec::runtime::Process> {
     let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
     drop_unknown_capabilities(document.pointer_mut("/capabilities"));
     complete_process(Some(&mut document));
-    read_value(&document, "process.")
+    read_text(&document.to_string(), "process")
 }
 
-/// What oci-spec lets pass, or refuses though runc takes it.
-fn check(document: &mut Value) -> Result<()> {
+/// Reads text as what it should be. The place of an error becomes the path of the field.
+fn read_text<'a, T: Deserialize<'a>>(text: &'a str, prefix: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        let path = json_path::at(text, error.line(), error.column());
+        let dot = if prefix.is_empty() || path.is_empty() { "" } else { "." };
+        let cause = error.to_string();
+        let cause = cause.split(" at line ").next().unwrap_or_default();
+        let path = format!("{prefix}{dot}{path}");
+        Error::invalid(if path.is_empty() { cause.to_owned() } else { format!("{path}: {cause}") })
+    })
+}
+
+/// What oci-spec lets pass, or refuses though runc takes it. Whether the document was changed for that.
+fn check(document: &mut Value) -> Result<bool> {
     let Some(object) = document.as_object() else {
         return Err(Error::invalid("must hold a JSON object"));
     };
@@ -98,9 +99,9 @@ fn check(document: &mut Value) -> Result<()> {
         }
     }
     check_hugepages(document.pointer("/linux/resources/hugepageLimits"))?;
-    drop_unknown_capabilities(document.pointer_mut("/process/capabilities"));
-    complete_process(document.pointer_mut("/process"));
-    Ok(())
+    let dropped = drop_unknown_capabilities(document.pointer_mut("/process/capabilities"));
+    let completed = complete_process(document.pointer_mut("/process"));
+    Ok(dropped || completed)
 }
 
 fn check_version(version: Option<&Value>) -> Result<()> {
@@ -135,29 +136,37 @@ fn check_hugepages(limits: Option<&Value>) -> Result<()> {
 }
 
 /// What runc takes as zero where it is missing: root as user, and a cwd that is refused by name later.
-fn complete_process(process: Option<&mut Value>) {
-    let Some(Value::Object(process)) = process else { return };
+fn complete_process(process: Option<&mut Value>) -> bool {
+    let Some(Value::Object(process)) = process else { return false };
+    let has = |value: Option<&Value>, names: &[&str]| names.iter().all(|name| value.is_some_and(|v| v.get(name).is_some()));
+    if process.contains_key("cwd") && has(process.get("user"), &["uid", "gid"]) {
+        return false;
+    }
     let user = process.entry("user").or_insert_with(|| Value::Object(Default::default()));
     if let Value::Object(user) = user {
         user.entry("uid").or_insert(0.into());
         user.entry("gid").or_insert(0.into());
     }
     process.entry("cwd").or_insert("".into());
+    true
 }
 
 /// A capability that is not known is a newer kernel's: runc warns and goes on.
-fn drop_unknown_capabilities(sets: Option<&mut Value>) {
-    let Some(Value::Object(sets)) = sets else { return };
+fn drop_unknown_capabilities(sets: Option<&mut Value>) -> bool {
+    let Some(Value::Object(sets)) = sets else { return false };
+    let mut dropped = false;
     for (name, set) in sets {
         let Some(list) = set.as_array_mut() else { continue };
         list.retain(|capability| match capability.as_str() {
             Some(text) if crate::init::capabilities::plan::number(text).is_none() => {
                 log::warn!("process.capabilities.{name}: unknown capability {text:?} left out");
+                dropped = true;
                 false
             }
             _ => true,
         });
     }
+    dropped
 }
 
 #[cfg(test)]

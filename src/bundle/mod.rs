@@ -2,11 +2,12 @@
 //! for exec. Nothing here changes the machine: what can be refused is refused here. Data comes from the bundle's
 //! directory, and with care from the host (account files, mount table); it goes to `container`, which carries it out.
 
-mod accounts;
+pub mod accounts;
 pub mod config;
 pub mod create;
 pub mod exec;
 mod ids;
+mod json_path;
 pub mod plan;
 mod process;
 pub mod template;

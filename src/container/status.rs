@@ -1,5 +1,7 @@
 //! What a container is now: its state on disk, held against what the kernel says.
 
+use std::path::Path;
+
 use super::store::{self, Directory, Locked, State};
 use super::{ContainerId, Globals, Snapshot, Status, cleanup, identity};
 use crate::{Error, Kind, Result, timestamp};
@@ -91,10 +93,7 @@ fn creating(directory: &Directory, id: &ContainerId) -> Option<Snapshot> {
 fn owner(directory: &Directory) -> String {
     match directory.owner() {
         0 => "root".into(),
-        uid => match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
-            Ok(Some(user)) => user.name,
-            _ => format!("#{uid}"),
-        },
+        uid => crate::bundle::accounts::name(Path::new("/"), uid).unwrap_or_else(|| format!("#{uid}")),
     }
 }
 
