@@ -1,5 +1,6 @@
 //! The plan of a container's start: config.json's order of things, and runc's where it says none.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
@@ -128,7 +129,6 @@ impl Planner<'_> {
             ("linux.intelRdt", linux.intel_rdt().is_some()),
             ("linux.memoryPolicy", linux.memory_policy().is_some()),
             ("linux.personality", linux.personality().is_some()),
-            ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty())),
         ];
         for (field, _) in later.into_iter().filter(|(_, asked)| *asked) {
             self.later(field)?;
@@ -151,11 +151,16 @@ impl Planner<'_> {
         let mut first = vec![RuntimeStep::MakeState];
         let place = self.cgroups(&mut first, &mut draft)?;
         let maps = self.id_maps()?;
-        let late_maps = namespaces::enter(&self.namespaces, &mut draft);
+        let none = HashMap::new();
+        let clocks = namespaces::clock_offsets(self.linux.time_offsets().as_ref().unwrap_or(&none), &self.namespaces)?;
+        let late_maps = namespaces::enter(&self.namespaces, clocks.as_deref(), &mut draft);
         if self.namespaces.makes(libc::CLONE_NEWCGROUP) {
             draft.step(crate::init::namespaces::step::Step::Unshare { kinds: libc::CLONE_NEWCGROUP as u64 });
         }
         namespaces::session(self.around.new_keyring.then_some(self.around.id), &mut draft)?;
+        if self.namespaces.makes(libc::CLONE_NEWNET) {
+            draft.step(crate::init::namespaces::step::Step::RaiseLoopback {});
+        }
         user::plan::score(process, &mut draft)?;
         self.root(process, place.as_ref(), &mut draft)?;
         let surroundings = self.surroundings(process)?;
@@ -237,7 +242,7 @@ impl Planner<'_> {
         let hostname = self.spec.hostname().as_deref();
         let domainname = self.spec.domainname().as_deref();
         namespaces::name_host(&self.namespaces, hostname, domainname, draft)?;
-        let none = std::collections::HashMap::new();
+        let none = HashMap::new();
         sysctls::plan::set(linux.sysctl().as_ref().unwrap_or(&none), &self.namespaces, draft)?;
         if !self.namespaces.has(libc::CLONE_NEWNS) {
             return self.chroot(process, draft);

@@ -33,7 +33,6 @@ mod version;
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::ExitCode;
 
 use arguments::Arguments;
 use failure::Failure;
@@ -89,11 +88,11 @@ static COMMANDS: &[&Command] = &[
 ];
 
 /// Runs the command that the process was called with.
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     let mut words = std::env::args_os();
     let program = program_name(words.next());
     let mut line = words.collect::<Vec<_>>().into_iter();
-    run(&program, &mut line).unwrap_or_else(|failure| failure.report()).into()
+    run(&program, &mut line).unwrap_or_else(|failure| failure.report())
 }
 
 /// nfrun's own flags, then the command.

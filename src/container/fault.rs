@@ -1,5 +1,5 @@
 //! Where a build for tests (feature `fault`) kills a side before its step k: `NFRUN_FAULT=kill:runtime:K` counts the
-//! points that this process passes, `kill:init:K` names a step of the plan. In a release these functions are empty.
+//! points that this process passes, `kill:init:K` the steps of init, both from 0. In a release these functions are empty.
 
 /// A point before a step of the runtime, or before an effect of a command that has no plan.
 #[inline]
@@ -8,7 +8,7 @@ pub fn point() {
     {
         use std::sync::atomic::{AtomicU32, Ordering};
         static PASSED: AtomicU32 = AtomicU32::new(0);
-        let number = PASSED.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = PASSED.fetch_add(1, Ordering::Relaxed);
         if wanted("kill:runtime:") == Some(number) {
             let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
         }

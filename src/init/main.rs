@@ -47,6 +47,8 @@ fn run(plan_fd: sys::Fd, length: usize) -> Result<(), i32> {
     let mut context = Context::new(head, progress);
     // The caller's umask must not change the modes of what steps make; a step sets the process's own.
     sys::umask(0);
+    #[cfg(feature = "fault")]
+    let mut done = 0;
     while !reader.0.is_empty() {
         let number = u32::read(&mut reader);
         let before = reader;
@@ -54,8 +56,11 @@ fn run(plan_fd: sys::Fd, length: usize) -> Result<(), i32> {
         let number = number.unwrap_or(u32::MAX);
         progress.step.store(number, Ordering::Release);
         #[cfg(feature = "fault")]
-        if number == context.head.fault {
-            sys::kill_self();
+        {
+            if done == context.head.fault {
+                sys::kill_self();
+            }
+            done += 1;
         }
         let outcome = match step {
             Some(step) => perform(step, &mut context),

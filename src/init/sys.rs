@@ -321,6 +321,19 @@ pub fn ioctl(fd: Fd, request: u32, argument: usize) -> Outcome<usize> {
     sys!(__NR_ioctl, fd, request, argument)
 }
 
+/// SIOCSIFFLAGS: sets an interface's flags to IFF_UP and IFF_RUNNING.
+pub fn raise_interface(name: &[u8]) -> Outcome {
+    // AF_INET, SOCK_DGRAM.
+    let socket = sys!(__NR_socket, 2, 2 | k::O_CLOEXEC, 0)? as Fd;
+    // struct ifreq: a name of 16 bytes, then flags.
+    let mut request = [0u8; 40];
+    request[..name.len()].copy_from_slice(name);
+    request[16] = 0x41;
+    let outcome = ioctl(socket, 0x8914, request.as_ptr() as usize);
+    close(socket);
+    outcome.map(drop)
+}
+
 /// sendmsg(2) of some text and one descriptor.
 pub fn send_descriptor(socket: Fd, text: &[u8], fd: Fd) -> Outcome {
     #[repr(C)]

@@ -52,6 +52,8 @@ fn namespaces(step: &step::Namespaces, f: &mut Formatter<'_>) -> fmt::Result {
         Fork { kinds } => write!(f, "go on as a child in new namespaces {}", super::namespaces::plan::names(*kinds)),
         NewSession {} => f.write_str("begin a session"),
         NewKeyring { name } => write!(f, "join session keyring {name}"),
+        RaiseLoopback {} => f.write_str("bring interface lo up"),
+        OffsetClocks { offsets } => write!(f, "offset clocks: {}", offsets.to_string().trim_end().replace('\n', ", ")),
         SetHostname { name } => write!(f, "set hostname {name}"),
         SetDomainname { name } => write!(f, "set domainname {name}"),
     }
@@ -87,6 +89,9 @@ fn mounts(step: &step::Mounts, f: &mut Formatter<'_>) -> fmt::Result {
         }
         Propagation { target, flags } => {
             write!(f, "set propagation of {target} to {}", super::mounts::plan::propagation_name(*flags))
+        }
+        SetRecursively { target, set, clear } => {
+            write!(f, "set attributes of {target} and all mounts below, +{set:#x} -{clear:#x}")
         }
         Remount { target, flags, .. } => write!(f, "remount {target}, flags {flags:#x}"),
     }

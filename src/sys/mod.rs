@@ -116,3 +116,16 @@ pub fn copy_window_size(from: BorrowedFd, to: BorrowedFd) -> nix::Result<()> {
         Errno::result(libc::ioctl(to.as_raw_fd(), libc::TIOCSWINSZ, &raw const size)).map(drop)
     }
 }
+
+/// What a program without the standard library's entry must see to itself: a closed stdin, stdout or stderr would be
+/// taken by the next file that is opened, and a peer that is gone must be an error of write, not a signal.
+pub fn begin() {
+    for fd in 0..3 {
+        if inherited(fd).is_none() {
+            // SAFETY: a constant path; the lowest free number is the closed one, which then stays open.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        }
+    }
+    // SAFETY: no handler is installed, only the disposition changed.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}

@@ -29,12 +29,15 @@ const FLAGS: [(&str, u64, bool); 29] = [
     ("silent", libc::MS_SILENT, false), ("loud", libc::MS_SILENT, true),
     ("nosymfollow", 256, false),
 ];
-/// Recursive attributes and mapped mounts: not there yet, so refused by name.
-const LATER: [&str; 20] = [
-    "rro", "rrw", "rnosuid", "rsuid", "rnodev", "rdev", "rnoexec", "rexec", "rnoatime", "ratime", "rnodiratime",
-    "rdiratime", "rrelatime", "rnorelatime", "rstrictatime", "rnostrictatime", "rnosymfollow", "rsymfollow", "idmap",
-    "ridmap",
+/// An option for a mount and all below it: its name, the MOUNT_ATTR_* bits to set, those to clear.
+const RECURSIVE: [(&str, u64, u64); 18] = [
+    ("rro", 1, 0), ("rrw", 0, 1), ("rnosuid", 2, 0), ("rsuid", 0, 2), ("rnodev", 4, 0), ("rdev", 0, 4),
+    ("rnoexec", 8, 0), ("rexec", 0, 8), ("rnodiratime", 0x80, 0), ("rdiratime", 0, 0x80), ("rrelatime", 0, 0x70),
+    ("rnorelatime", 0x20, 0x70), ("rnoatime", 0x10, 0x70), ("ratime", 0, 0x70), ("rstrictatime", 0x20, 0x70),
+    ("rnostrictatime", 0, 0x70), ("rnosymfollow", 0x20_0000, 0), ("rsymfollow", 0, 0x20_0000),
 ];
+/// Mapped mounts: not there yet, so refused by name.
+const LATER: [&str; 2] = ["idmap", "ridmap"];
 
 /// A propagation option's MS_* flags.
 pub fn propagation(name: &str) -> Option<u64> {
@@ -65,6 +68,7 @@ pub struct Options {
     set: u64,
     clear: u64,
     propagation: Vec<u64>,
+    recursive: (u64, u64),
     data: Vec<String>,
     copy_up: bool,
 }
@@ -78,6 +82,8 @@ impl Options {
                 let (on, off) = if *clears { (&mut this.clear, &mut this.set) } else { (&mut this.set, &mut this.clear) };
                 *on |= bits;
                 *off &= !bits;
+            } else if let Some((_, set, clear)) = RECURSIVE.iter().find(|flag| flag.0 == option) {
+                this.recursive = ((this.recursive.0 & !clear) | set, (this.recursive.1 & !set) | clear);
             } else if option == "symfollow" {
                 this.clear |= 256;
                 this.set &= !256;
@@ -103,6 +109,18 @@ impl Options {
         if atimes.len() > 1 {
             let names = atimes.join(" and ");
             return Err(Error::invalid(format!("{field}.options: {names} conflict: keep one of them")));
+        }
+        if let [first, second, ..] = self.propagation.as_slice()
+            && first & !libc::MS_REC != second & !libc::MS_REC
+        {
+            let names = format!("{} and {}", propagation_name(*first), propagation_name(*second));
+            return Err(Error::invalid(format!("{field}.options: {names} conflict: keep one of them")));
+        }
+        for (i, option) in self.data.iter().enumerate() {
+            let key = |option: &'_ String| option.split('=').next().unwrap_or_default().to_owned();
+            if let Some(other) = self.data[..i].iter().find(|other| *other != option && key(other) == key(option)) {
+                return Err(Error::invalid(format!("{field}.options: {other} and {option} conflict: keep one of them")));
+            }
         }
         if self.copy_up && (bind || rbind) {
             return Err(Error::invalid(format!("{field}.options: tmpcopyup and bind conflict: keep one of them")));
@@ -167,6 +185,11 @@ pub fn mount_all(mounts: &[Mount], scene: &Scene, draft: &mut Draft) -> Result<(
             return Err(Error::invalid(format!("{field}.destination: / is the rootfs itself; mount below it")));
         }
         one(mount, &target, &options, (scene, &field, &mounts[..i]), draft)?;
+        let (set, clear) = options.recursive;
+        if set | clear != 0 {
+            let target = text(&field, target.as_os_str().as_bytes())?;
+            draft.step(Step::SetRecursively { target: Text(&target), set, clear });
+        }
         for flags in &options.propagation {
             let target = text(&field, target.as_os_str().as_bytes())?;
             draft.step(Step::Propagation { target: Text(&target), flags: *flags });
@@ -348,7 +371,9 @@ mod tests {
     #[test]
     fn conflicts_and_what_is_not_there_yet_are_refused_by_name() {
         assert!(read(&["noatime", "strictatime"]).unwrap_err().to_string().contains("mounts[0].options: noatime and strictatime"));
-        assert!(read(&["rro"]).unwrap_err().to_string().contains("\"rro\" is not supported yet"));
+        assert!(read(&["idmap"]).unwrap_err().to_string().contains("\"idmap\" is not supported yet"));
+        assert!(read(&["shared", "private"]).unwrap_err().to_string().contains("shared and private"));
+        assert!(read(&["size=1m", "size=2m"]).unwrap_err().to_string().contains("size"));
         assert!(read(&["idmap=uids=0-1-2"]).is_err());
     }
 

@@ -37,6 +37,9 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
         Step::Propagation { target, flags } => in_place(context, target.0, |place| {
             set_propagation(place, flags).during(Act::SetPropagation)
         }),
+        Step::SetRecursively { target, set, clear } => in_place(context, target.0, |place| {
+            sys::set_attributes(place, set, clear, 0, true).during(Act::SetFlags)
+        }),
         Step::Remount { target, flags, data } => in_place(context, target.0, |place| {
             sys::fchdir(place)?;
             let data = (!data.0.is_empty()).then_some(data.0);

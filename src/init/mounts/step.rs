@@ -11,6 +11,8 @@ wire! {
         Bind { tree: Slot, source: Text<'a>, target: Text<'a>, directory: bool, set: u64, clear: u64 } = 1,
         /// Bind a path of the container's own tree, such as a source inside the root.
         Propagation { target: Text<'a>, flags: u64 } = 2,
+        /// Set and clear attributes of a mount and all below it: mount_setattr(2), AT_RECURSIVE.
+        SetRecursively { target: Text<'a>, set: u64, clear: u64 } = 4,
         /// Change the flags of a mount that is there: MS_REMOUNT, with or without MS_BIND.
         Remount { target: Text<'a>, flags: u64, data: Text<'a> } = 3,
     }

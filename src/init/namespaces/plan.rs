@@ -1,8 +1,10 @@
 //! linux.namespaces and what is named in them, as steps: config-linux.md, "Namespaces".
 
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, LinuxTimeOffset};
 
 use super::step::{Joined, Step};
 use crate::init::program::{Draft, Items, Source, text};
@@ -100,7 +102,7 @@ impl Namespaces {
 }
 
 /// Joins and makes what clone3 did not; `Some(position)` is where the runtime has to write id maps for the child.
-pub fn enter(namespaces: &Namespaces, draft: &mut Draft) -> Option<usize> {
+pub fn enter(namespaces: &Namespaces, clocks: Option<&CStr>, draft: &mut Draft) -> Option<usize> {
     if !namespaces.joined.is_empty() {
         let joined = namespaces.joined.iter().map(|(kind, path)| Joined {
             file: draft.slot(Source::Namespace { path: path.clone(), kind: *kind }),
@@ -128,11 +130,33 @@ pub fn enter(namespaces: &Namespaces, draft: &mut Draft) -> Option<usize> {
     }
     if time != 0 {
         draft.step(Step::Unshare { kinds: TIME });
+        if let Some(offsets) = clocks {
+            draft.step(Step::OffsetClocks { offsets: Text(offsets) });
+        }
     }
     if user == 0 || time != 0 {
         draft.step(Step::Fork { kinds: others });
     }
     maps
+}
+
+/// The text of timens_offsets: config-linux.md, "Offset for Time Namespace".
+pub fn clock_offsets(offsets: &HashMap<String, LinuxTimeOffset>, namespaces: &Namespaces) -> Result<Option<CString>> {
+    if offsets.is_empty() {
+        return Ok(None);
+    }
+    if namespaces.new & TIME == 0 {
+        return Err(Error::invalid("linux.timeOffsets: needs a new time namespace; add one to linux.namespaces"));
+    }
+    let mut lines = String::new();
+    for (clock, offset) in offsets.iter().collect::<BTreeMap<_, _>>() {
+        if clock != "monotonic" && clock != "boottime" {
+            return Err(Error::invalid(format!("linux.timeOffsets.{clock}: only monotonic and boottime have offsets")));
+        }
+        let (seconds, nanoseconds) = (offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0));
+        lines.push_str(&format!("{clock} {seconds} {nanoseconds}\n"));
+    }
+    text("linux.timeOffsets", lines).map(Some)
 }
 
 /// A session and, unless kept, a session keyring of its own.

@@ -3,11 +3,11 @@
 use core::sync::atomic::Ordering;
 
 use linux_raw_sys::errno::{ENOSYS, EPERM};
-use linux_raw_sys::general::CLONE_NEWUSER;
+use linux_raw_sys::general::{AT_FDCWD, CLONE_NEWUSER, O_WRONLY};
 
 use super::step::{Joined, Step};
 use crate::context::Context;
-use crate::failure::Failure;
+use crate::failure::{Act, During, Failure};
 use crate::sys;
 use crate::wire::List;
 
@@ -28,6 +28,13 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
             Err(errno) if errno == ENOSYS as i32 => Ok(()),
             other => Ok(other?),
         },
+        Step::RaiseLoopback {} => Ok(sys::raise_interface(b"lo")?),
+        Step::OffsetClocks { offsets } => {
+            let file = sys::open(AT_FDCWD, c"/proc/self/timens_offsets", O_WRONLY, 0).during(Act::Open)?;
+            let outcome = sys::write(file, offsets.0.to_bytes()).map(drop).during(Act::Write);
+            sys::close(file);
+            outcome
+        }
         Step::SetHostname { name } => Ok(sys::sethostname(name.0.to_bytes())?),
         Step::SetDomainname { name } => Ok(sys::setdomainname(name.0.to_bytes())?),
     }

@@ -29,6 +29,10 @@ wire! {
         NewSession {} = 5,
         /// A session keyring of its own: keyctl(2).
         NewKeyring { name: Text<'a> } = 6,
+        /// Bring lo up in a new network namespace: netdevice(7).
+        RaiseLoopback {} = 9,
+        /// /proc/self/timens_offsets, before the first process of a new time namespace: time_namespaces(7).
+        OffsetClocks { offsets: Text<'a> } = 10,
         /// sethostname(2).
         SetHostname { name: Text<'a> } = 7,
         /// setdomainname(2).
