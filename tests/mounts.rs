@@ -115,7 +115,12 @@ fn recursive_read_only_reaches_the_mounts_below() {
         let below = c.dir.join("data/below");
         fs::create_dir(&below).unwrap();
         nix::mount::mount(Some("t"), &below, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
-        c.create();
+        let output = c.try_create();
+        if output.stderr.contains("\"rro\\\" is not supported yet") {
+            nix::mount::umount(&below).unwrap();
+            skip!("rro is not supported yet");
+        }
+        output.ok();
         assert!(has(&mount_at(c.pid(), "/data"), "ro"));
         assert_eq!(has(&mount_at(c.pid(), "/data/below"), "ro"), below_is_ro, "{option}");
         c.on_id(&["delete", "--force"]).ok();
