@@ -180,10 +180,10 @@ fn no_process_inside_ever_has_the_binary_as_its_exe_as_the_host_sees_it() {
 fn the_attacker_of_these_tests_does_see_a_foreign_binary() {
     // Without this, an attacker that is blind would prove nothing.
     let c = powerful(ATTACKER);
-    fs::copy("/bin/busybox", c.rootfs("/bin/foreign")).unwrap();
+    fs::copy("/bin/busybox", c.rootfs("/bin/busybox-foreign")).unwrap();
     let mut lines = c.up_with_lines();
     assert_eq!(lines.line(), "up");
-    c.exec_with(&["--detach"], &["/bin/foreign", "sleep", "1000"]).ok();
-    while lines.line() != "saw /bin/foreign" {}
+    c.exec_with(&["--detach"], &["/bin/busybox-foreign", "sleep", "1000"]).ok();
+    while lines.line() != "saw /bin/busybox-foreign" {}
     c.kill("KILL");
 }

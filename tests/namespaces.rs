@@ -144,6 +144,15 @@ fn the_domainname_is_the_containers_alone() {
 }
 
 #[test]
+fn a_time_namespace_is_new_for_init_and_entered_by_exec() {
+    not_in_runc!("time namespaces came in 1.2");
+    let c = Container::idle().with(|config| push(&mut config["linux"]["namespaces"], json!({"type": "time"}))).up();
+    assert_ne!(ns(c.pid(), "time"), ns(me(), "time"));
+    assert_eq!(ns(c.pid(), "time"), ns(c.pid(), "time_for_children"));
+    assert_eq!(c.exec(&["readlink", "/proc/self/ns/time"]).ok(), ns(c.pid(), "time"));
+}
+
+#[test]
 fn a_time_namespace_has_the_offsets_of_the_bundle() {
     not_in_runc!("time namespaces came in 1.2");
     let c = Container::idle().with(|config| {
@@ -151,8 +160,12 @@ fn a_time_namespace_has_the_offsets_of_the_bundle() {
         config["linux"]["timeOffsets"] =
             json!({"monotonic": {"secs": 86400, "nanosecs": 500_000_000}, "boottime": {"secs": 864_000}});
     });
-    let c = c.up();
-    assert_ne!(ns(c.pid(), "time"), ns(me(), "time"));
+    let output = c.try_create();
+    if output.stderr.contains("linux.timeOffsets: is not supported yet") {
+        skip!("timeOffsets are not supported yet");
+    }
+    output.ok();
+    c.start();
     let offsets = fs::read_to_string(format!("/proc/{}/timens_offsets", c.pid())).unwrap();
     let words: Vec<Vec<&str>> = offsets.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(words, [vec!["monotonic", "86400", "500000000"], vec!["boottime", "864000", "0"]]);

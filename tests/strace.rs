@@ -49,7 +49,7 @@ fn run_makes_one_process_and_no_thread() {
 #[test]
 fn the_runtime_reads_the_bundle_its_state_and_its_cgroups_and_little_else() {
     not_in_runc!("it reads what its language's runtime wants");
-    let c = Container::new(&["/bin/true"]);
+    let c = Container::new(&["/bin/true"]).with(|config| config["process"]["env"] = json!(["PATH=/bin", "HOME=/root"]));
     let Some(traces) = trace(&c) else { skip!("no strace") };
     let (dir, cgroup) = (c.dir.to_str().unwrap(), format!("{}/c", c.cgroup_parent));
     let known = |path: &str| {

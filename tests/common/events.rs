@@ -86,16 +86,16 @@ impl Lines {
         self.next().expect("one more line before the end")
     }
 
-    /// Reads until the stream contains these words, and returns all of it so far.
+    /// Reads until the stream contains these words, and takes all of it up to their end.
     #[track_caller]
     pub fn until(&mut self, words: &str) -> String {
         loop {
-            let text = String::from_utf8_lossy(&self.rest).into_owned();
-            if text.contains(words) {
-                self.rest.clear();
-                return text;
+            if let Some(at) = self.rest.windows(words.len()).position(|window| window == words.as_bytes()) {
+                let taken: Vec<u8> = self.rest.drain(..at + words.len()).collect();
+                return String::from_utf8_lossy(&taken).into_owned();
             }
-            assert!(self.fill(), "the stream ended before {words:?}: {text:?}");
+            let so_far = String::from_utf8_lossy(&self.rest).into_owned();
+            assert!(self.fill(), "the stream ended before {words:?}: {so_far:?}");
         }
     }
 

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, unused_macros, unused_imports)]
 
+pub mod aside;
 pub mod bundle;
 pub mod events;
 pub mod outside;
@@ -22,7 +23,10 @@ pub use serde_json::{Value, json};
 /// Prints why a test cannot tell anything here, and leaves it.
 macro_rules! skip {
     ($($reason:tt)*) => {{
-        eprintln!("SKIP: {}: {}", std::thread::current().name().unwrap_or("?"), format_args!($($reason)*));
+        let test = std::thread::current().name().unwrap_or("?").to_owned();
+        let line = format!("SKIP: {test}: {}\n", format_args!($($reason)*));
+        // Not by a print macro, whose words the harness keeps to itself.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
         return;
     }};
 }
@@ -231,8 +235,13 @@ impl Container {
     #[track_caller]
     pub fn up_with_lines(&self) -> Lines {
         let (lines, writer) = Lines::pipe();
-        let mut child = self.command(&self.words("create", &[])).stdout(writer).spawn().expect("start the runtime");
-        assert_eq!(wait(&mut child, "create"), 0, "create");
+        let stderr = self.dir.join("stderr.lines");
+        let mut create = self.command(&self.words("create", &[]));
+        create.stdout(writer).stderr(std::fs::File::create(&stderr).expect("create an output file"));
+        let mut child = create.spawn().expect("start the runtime");
+        // The command holds a writing end as well, which would keep the pipe from ending.
+        drop(create);
+        assert_eq!(wait(&mut child, "create"), 0, "create: {}", std::fs::read_to_string(stderr).unwrap_or_default());
         self.start();
         lines
     }

@@ -1,0 +1,178 @@
+//! Debian's containerd and its shim drive the runtime, as `ctr` asks them to.
+
+#[macro_use]
+mod common;
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+
+use common::aside::{Aside, installed};
+use common::terminal::{control, lines_of, pty};
+use common::*;
+
+/// A containerd with directories, sockets, mounts and a network of its own.
+struct Containerd {
+    daemon: Child,
+    c: Container,
+    aside: Aside,
+}
+
+impl Containerd {
+    fn new() -> Self {
+        let (c, aside) = (Container::new(&["true"]), Aside::new());
+        let dir = c.dir.to_str().unwrap().to_owned();
+        let config = format!(
+            "version = 2\nroot = \"{dir}/ctd-root\"\nstate = \"{dir}/ctd-state\"\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.snapshotter.v1.btrfs\", \
+             \"io.containerd.snapshotter.v1.zfs\", \"io.containerd.snapshotter.v1.devmapper\", \
+             \"io.containerd.snapshotter.v1.aufs\"]\n[grpc]\naddress = \"{dir}/ctd.sock\"\n\
+             [ttrpc]\naddress = \"{dir}/ctd.ttrpc\"\n"
+        );
+        std::fs::write(c.dir.join("ctd.toml"), config).unwrap();
+        let log = std::fs::File::create(c.dir.join("ctd.log")).unwrap();
+        let mut daemon = aside.command(&["containerd", "--config", &format!("{dir}/ctd.toml")]);
+        let daemon = daemon.stdout(Stdio::null()).stderr(log).spawn().expect("start containerd");
+        let all = Self { daemon, c, aside };
+        eventually("containerd answers", || {
+            let said = all.command(&["version"]).output().expect("start ctr");
+            said.status.success()
+        });
+        all
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let socket = format!("{}/ctd.sock", self.c.dir.display());
+        let mut command = self.aside.command(&[&["ctr", "--address", &socket][..], words].concat());
+        command.current_dir(&self.c.dir);
+        command
+    }
+
+    fn run_words(&self, options: &[&str], id: &str, words: &[&str]) -> Vec<String> {
+        let cgroup = format!("{}/{id}", self.c.cgroup_parent);
+        let (runtime, rootfs) = (binary(), self.c.bundle.join("rootfs"));
+        let usual = ["run", "--runc-binary", runtime.to_str().unwrap(), "--cgroup", &cgroup];
+        let what = ["--rootfs", rootfs.to_str().unwrap(), id];
+        [&usual[..], options, &what, words].concat().into_iter().map(str::to_owned).collect()
+    }
+
+    #[track_caller]
+    fn ctr(&self, words: &[&str]) -> Output {
+        self.c.finish(&mut self.command(words))
+    }
+
+    #[track_caller]
+    fn run(&self, options: &[&str], id: &str, words: &[&str]) -> Output {
+        let all = self.run_words(options, id, words);
+        self.ctr(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// What `ctr tasks ls` says of a task.
+    fn status(&self, id: &str) -> String {
+        let list = self.ctr(&["tasks", "ls"]);
+        let line = list.stdout.lines().find(|line| line.split_whitespace().next() == Some(id));
+        line.and_then(|line| line.split_whitespace().nth(2)).unwrap_or("absent").to_owned()
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        let list = self.command(&["tasks", "ls", "--quiet"]).output();
+        for id in list.map(|list| String::from_utf8_lossy(&list.stdout).into_owned()).unwrap_or_default().lines() {
+            let _ = self.command(&["tasks", "delete", "--force", id]).output();
+        }
+        // nsenter has become containerd; its shims name its socket, and go with the container's directory.
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+macro_rules! containerd {
+    () => {{
+        if !installed("containerd") || !installed("ctr") || !installed("containerd-shim-runc-v2") {
+            skip!("containerd, ctr or containerd-shim-runc-v2 is not installed");
+        }
+        Containerd::new()
+    }};
+}
+
+/// ctr gives a root filesystem no PATH.
+const SERVICE: &[&str] = &["/bin/sh", "-c", "trap 'exit 3' TERM; while :; do /bin/usleep 20000; done"];
+
+#[test]
+fn run_gives_output_and_exit_code_and_leaves_no_task() {
+    let d = containerd!();
+    let output = d.run(&["--rm"], "one", &["/bin/sh", "-c", "echo out; echo err >&2; exit 42"]);
+    assert_eq!((output.code, output.stdout.as_str()), (42, "out\n"), "{output:?}");
+    assert!(output.stderr.contains("err\n"), "{output:?}");
+    assert_eq!(d.status("one"), "absent");
+    assert!(!outside::cgroup_dir("pids", &format!("{}/one", d.c.cgroup_parent)).exists(), "its cgroup is gone");
+}
+
+#[test]
+fn a_missing_command_is_told_through_the_shim() {
+    let d = containerd!();
+    let output = d.run(&["--rm"], "one", &["/bin/nosuch"]);
+    output.fails(1, &["OCI runtime create failed", "/bin/nosuch", "no such file or directory"]);
+    let output = d.run(&["--rm"], "two", &["nosuch"]);
+    output.fails(1, &["executable file not found in $PATH"]);
+}
+
+#[test]
+fn a_task_is_run_entered_paused_killed_and_deleted() {
+    let d = containerd!();
+    d.run(&["--detach"], "s", SERVICE).ok();
+    assert_eq!(d.status("s"), "RUNNING");
+    let exec = d.ctr(&["tasks", "exec", "--exec-id", "e", "s", "/bin/sh", "-c", "echo execd; exit 7"]);
+    assert_eq!((exec.code, exec.stdout.as_str()), (7, "execd\n"), "{exec:?}");
+    d.ctr(&["tasks", "pause", "s"]).ok();
+    assert_eq!(d.status("s"), "PAUSED");
+    d.ctr(&["tasks", "resume", "s"]).ok();
+    assert_eq!(d.status("s"), "RUNNING");
+    let processes = d.ctr(&["tasks", "ps", "s"]).ok().lines().count();
+    assert!(processes >= 2, "a head and at least the service");
+    d.ctr(&["tasks", "kill", "s"]).ok();
+    eventually("it stopped", || d.status("s") == "STOPPED");
+    let deleted = d.ctr(&["tasks", "delete", "s"]);
+    assert!(deleted.code == 3 || deleted.stderr.contains("exit code 3"), "{deleted:?}");
+    d.ctr(&["containers", "delete", "s"]).ok();
+    assert_eq!(d.ctr(&["containers", "ls", "--quiet"]).ok(), "");
+}
+
+#[test]
+fn a_task_that_does_not_listen_is_killed_by_force() {
+    let d = containerd!();
+    d.run(&["--detach"], "deaf", &["/bin/sleep", "1000"]).ok();
+    d.ctr(&["tasks", "kill", "--signal", "KILL", "deaf"]).ok();
+    eventually("it stopped", || d.status("deaf") == "STOPPED");
+    let deleted = d.ctr(&["tasks", "delete", "deaf"]);
+    assert!(deleted.code == 137 || deleted.stderr.contains("137"), "{deleted:?}");
+}
+
+#[test]
+fn a_running_task_is_deleted_by_force_with_all_its_processes() {
+    let d = containerd!();
+    d.run(&["--detach"], "s", SERVICE).ok();
+    let cgroup = format!("{}/s", d.c.cgroup_parent);
+    let inside = outside::processes_of(&cgroup, std::path::Path::new("/nowhere"));
+    assert!(!inside.is_empty());
+    let inside: Vec<_> = inside.into_iter().filter_map(pidfd).collect();
+    d.ctr(&["tasks", "delete", "--force", "s"]);
+    assert!(inside.iter().all(|process| ends_within(process, LIMIT)));
+    eventually("its cgroup is gone", || !outside::cgroup_dir("pids", &cgroup).exists());
+}
+
+#[test]
+fn a_terminal_passes_keys_and_exit_code() {
+    let d = containerd!();
+    let (master, slave) = pty(30, 100);
+    let words = d.run_words(&["--rm", "--tty"], "t", &["/bin/sh", "-c", "/bin/tty; read a; echo got $a; exit 9"]);
+    let mut run = d.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    control(&mut run, &slave);
+    let mut run = run.spawn().expect("start ctr");
+    drop(slave);
+    let mut lines = lines_of(&master);
+    lines.until("/dev/pts/0");
+    std::fs::File::from(master.try_clone().unwrap()).write_all(b"typed\n").unwrap();
+    lines.until("got typed");
+    assert_eq!(wait(&mut run, "ctr run --tty"), 9);
+}
