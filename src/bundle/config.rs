@@ -45,7 +45,8 @@ impl Config {
 fn read_bounded(path: &Path) -> Result<String> {
     let file = std::fs::File::open(path).context(|| "open")?;
     let length = file.metadata()?.len();
-    let too_long = || Error::invalid(format!("is larger than {} MiB: this is no container's configuration", MOST_BYTES >> 20));
+    let too_long =
+        || Error::invalid(format!("is larger than {} MiB: this is no container's configuration", MOST_BYTES >> 20));
     if length > MOST_BYTES {
         return Err(too_long());
     }
@@ -115,7 +116,9 @@ fn check_version(version: Option<&Value>) -> Result<()> {
     let parts: Vec<_> = core.split('.').map(str::parse::<u32>).collect();
     match parts.as_slice() {
         [Ok(0 | 1), Ok(_), Ok(_)] => Ok(()),
-        [Ok(major), Ok(_), Ok(_)] => Err(Error::invalid(format!("ociVersion: {text}: version {major} is not known; nfrun knows up to 1.3"))),
+        [Ok(major), Ok(_), Ok(_)] => {
+            Err(Error::invalid(format!("ociVersion: {text}: version {major} is not known; nfrun knows up to 1.3")))
+        }
         _ => Err(Error::invalid(format!("ociVersion: {text:?} is not a version such as \"1.3.0\""))),
     }
 }
@@ -138,7 +141,8 @@ fn check_hugepages(limits: Option<&Value>) -> Result<()> {
 /// What runc takes as zero where it is missing: root as user, and a cwd that is refused by name later.
 fn complete_process(process: Option<&mut Value>) -> bool {
     let Some(Value::Object(process)) = process else { return false };
-    let has = |value: Option<&Value>, names: &[&str]| names.iter().all(|name| value.is_some_and(|v| v.get(name).is_some()));
+    let has =
+        |value: Option<&Value>, names: &[&str]| names.iter().all(|name| value.is_some_and(|v| v.get(name).is_some()));
     if process.contains_key("cwd") && has(process.get("user"), &["uid", "gid"]) {
         return false;
     }
@@ -180,9 +184,14 @@ mod tests {
     #[test]
     fn errors_name_the_field() {
         let base = |linux: &str| format!(r#"{{"ociVersion":"1.0.0","root":{{"path":"r"}},"linux":{linux}}}"#);
-        assert!(refused(&base(r#"{"resources":{"pids":{"limit":"many"}}}"#)).starts_with("linux.resources.pids.limit: "));
+        assert!(
+            refused(&base(r#"{"resources":{"pids":{"limit":"many"}}}"#)).starts_with("linux.resources.pids.limit: ")
+        );
         assert!(refused(&base(r#"{"namespaces":[{"type":"nothing"}]}"#)).starts_with("linux.namespaces[0].type: "));
-        assert!(refused(&base(r#"{"resources":{"hugepageLimits":[{"pageSize":"64kB","limit":1}]}}"#)).contains("hugepageLimits[0].pageSize"));
+        assert!(
+            refused(&base(r#"{"resources":{"hugepageLimits":[{"pageSize":"64kB","limit":1}]}}"#))
+                .contains("hugepageLimits[0].pageSize")
+        );
     }
 
     #[test]

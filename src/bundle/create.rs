@@ -87,7 +87,8 @@ fn find_rootfs(spec: &Spec, around: &Circumstances) -> Result<PathBuf> {
     if !around.look {
         return Ok(path);
     }
-    let real = std::fs::canonicalize(&path).context(|| format!("root.path: rootfs ({}) does not exist", path.display()))?;
+    let real =
+        std::fs::canonicalize(&path).context(|| format!("root.path: rootfs ({}) does not exist", path.display()))?;
     if !real.is_dir() {
         return Err(Error::invalid(format!("root.path: rootfs ({}) is not a directory", path.display())));
     }
@@ -173,7 +174,8 @@ impl Planner<'_> {
         surroundings.run(process, &mut draft)?;
         drop(surroundings);
         let between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps));
-        let spawn = RuntimeStep::Spawn { kinds: self.namespaces.at_clone(), maps: maps.filter(|_| late_maps.is_none()) };
+        let spawn =
+            RuntimeStep::Spawn { kinds: self.namespaces.at_clone(), maps: maps.filter(|_| late_maps.is_none()) };
         let mut plan = Plan::assemble(first, spawn, draft, between);
         plan.notes = self.notes;
         Ok(Planned { plan, rootfs: self.rootfs, place, namespaces: self.namespaces.all() })
@@ -319,7 +321,8 @@ impl Planner<'_> {
         let mut environment = exec::plan::environment(process, home)?;
         if self.around.listen_fds > 0 {
             // The process is the first of its pid namespace, or else cannot know its pid beforehand: as runc.
-            environment.push(crate::init::program::text("LISTEN_FDS", format!("LISTEN_FDS={}", self.around.listen_fds))?);
+            environment
+                .push(crate::init::program::text("LISTEN_FDS", format!("LISTEN_FDS={}", self.around.listen_fds))?);
             environment.push(crate::init::program::text("LISTEN_PID", "LISTEN_PID=1")?);
         }
         Ok(environment)

@@ -75,9 +75,9 @@ fn surroundings<'a>(process: &Process, around: &Circumstances<'a>) -> Result<Sur
     let linux = around.spec.linux().as_ref();
     let filter = linux.and_then(|linux| linux.seccomp().as_ref());
     let own_user = around.namespaces & libc::CLONE_NEWUSER as u64 != 0;
-    let maps = linux.filter(|_| own_user).and_then(|linux: &'a Linux| {
-        linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref())
-    });
+    let maps = linux
+        .filter(|_| own_user)
+        .and_then(|linux: &'a Linux| linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref()));
     let uid = process.user().uid();
     Ok(Surroundings {
         maps,

@@ -87,7 +87,12 @@ pub struct Plan {
 impl Plan {
     /// Puts the parts in their order: what the runtime does first, what it opens, the start of init, then init's steps
     /// with the runtime's own in between (`between`: after how many of init's).
-    pub fn assemble(first: Vec<RuntimeStep>, spawn: RuntimeStep, draft: Draft, between: Vec<(usize, RuntimeStep)>) -> Self {
+    pub fn assemble(
+        first: Vec<RuntimeStep>,
+        spawn: RuntimeStep,
+        draft: Draft,
+        between: Vec<(usize, RuntimeStep)>,
+    ) -> Self {
         let (steps, sources) = draft.finish();
         let mut plan = Self { slots: sources.len(), ..Self::default() };
         let opens = sources.into_iter().enumerate().map(|(slot, source)| RuntimeStep::Open(slot as u32, source));
@@ -136,7 +141,6 @@ impl Plan {
         let last = self.entries.iter().rposition(|entry| matches!(entry, Entry::Init(_)));
         last.map_or(0, |last| last as u32 + 1)
     }
-
 }
 
 impl Display for Plan {

@@ -68,7 +68,11 @@ impl Surroundings<'_> {
             capabilities::no_new_privileges(draft);
         }
         // The search is made with the capabilities that the process will have.
-        if privileged_load { self.capabilities.narrow(draft) } else { self.capabilities.set(draft) }
+        if privileged_load {
+            self.capabilities.narrow(draft)
+        } else {
+            self.capabilities.set(draft)
+        }
         exec::plan::find(process, &self.environment, draft)
     }
 

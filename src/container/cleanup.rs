@@ -32,7 +32,9 @@ fn delete_existing(globals: &Globals, id: &ContainerId, force: bool) -> Result<(
     let now = status::of(&state);
     if !force && !matches!(now, Status::Stopped | Status::Created) {
         let (id, now) = (id.as_str(), now.as_str());
-        return Err(Error::new(format!("cannot delete container {id} that is not stopped: {now}")).kind_of(Kind::WrongState));
+        return Err(
+            Error::new(format!("cannot delete container {id} that is not stopped: {now}")).kind_of(Kind::WrongState)
+        );
     }
     undo(locked)
 }
@@ -69,7 +71,10 @@ fn end_process(identity: &Identity) -> Result<()> {
     }
     if sys::pidfd::wait_for_end(process.as_fd(), Some(PATIENCE)) {
         // Where this process is its parent, it is reaped here.
-        let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(identity.pid), Some(nix::sys::wait::WaitPidFlag::WNOHANG));
+        let _ = nix::sys::wait::waitpid(
+            nix::unistd::Pid::from_raw(identity.pid),
+            Some(nix::sys::wait::WaitPidFlag::WNOHANG),
+        );
         return Ok(());
     }
     let where_it_hangs = cgroup::describe_stuck(identity.pid);

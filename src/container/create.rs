@@ -57,7 +57,11 @@ fn make_plan(
     waits: bool,
     look: bool,
 ) -> Result<Planned> {
-    let table = if look { std::fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")? } else { String::new() };
+    let table = if look {
+        std::fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?
+    } else {
+        String::new()
+    };
     let layout = host_cgroups(globals, &table, look)?;
     let around = Circumstances {
         id: id.as_str(),
@@ -75,9 +79,9 @@ fn make_plan(
 
 fn host_cgroups(globals: &Globals, table: &str, look: bool) -> Result<Option<cgroup::Layout>> {
     match globals.cgroup_manager {
-        CgroupManager::Systemd => Err(Error::invalid(
-            "--systemd-cgroup: systemd as cgroup manager is not supported yet; use cgroupfs",
-        )),
+        CgroupManager::Systemd => {
+            Err(Error::invalid("--systemd-cgroup: systemd as cgroup manager is not supported yet; use cgroupfs"))
+        }
         CgroupManager::Disabled => Ok(None),
         CgroupManager::Cgroupfs if !look => Ok(None),
         CgroupManager::Cgroupfs => {
@@ -170,12 +174,8 @@ impl<'a> Creation<'a> {
 
     fn make_state(&mut self) -> Result<()> {
         let locked = Directory::make(&self.globals.root, self.id)?;
-        let head = Head {
-            version: 1,
-            id: self.id.to_string(),
-            bundle: self.config.bundle.clone(),
-            uptime: undo::uptime(),
-        };
+        let head =
+            Head { version: 1, id: self.id.to_string(), bundle: self.config.bundle.clone(), uptime: undo::uptime() };
         let intents = self.planned.place.as_ref().map(intents).unwrap_or_default();
         let record = undo::begin(&locked.directory, &head, &intents)
             .map_err(|error| error.context(format!("state directory {}", locked.directory.path.display())));
@@ -210,7 +210,10 @@ impl<'a> Creation<'a> {
     }
 
     fn directory(&self) -> Result<&Directory> {
-        self.locked.as_ref().map(|locked| &locked.directory).ok_or_else(|| Error::new("there is no state directory yet"))
+        self.locked
+            .as_ref()
+            .map(|locked| &locked.directory)
+            .ok_or_else(|| Error::new("there is no state directory yet"))
     }
 
     fn save(&self, init: &Spawned) -> Result<()> {

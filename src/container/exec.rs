@@ -102,7 +102,9 @@ fn start(
             }
             RuntimeStep::Spawn { kinds, .. } => launch.spawn(plan, *kinds, None, v2.as_ref().map(AsFd::as_fd))?,
             RuntimeStep::AwaitInit => launch.await_init(plan)?,
-            RuntimeStep::Save => hand_out(launch.init()?, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?,
+            RuntimeStep::Save => {
+                hand_out(launch.init()?, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?
+            }
             RuntimeStep::Release => launch.release()?,
             step => return Err(Error::new(format!("an exec has no step such as: {step}"))),
         }

@@ -10,7 +10,11 @@ use crate::{Context, Error, Result};
 pub fn of(pid: i32, process: BorrowedFd) -> Result<Identity> {
     match pidfd::identity(process) {
         Some(inode) => Ok(Identity { pid, inode: Some(inode), start: None }),
-        None => Ok(Identity { pid, inode: None, start: Some(start_time(pid).context(|| format!("read /proc/{pid}/stat"))?) }),
+        None => Ok(Identity {
+            pid,
+            inode: None,
+            start: Some(start_time(pid).context(|| format!("read /proc/{pid}/stat"))?),
+        }),
     }
 }
 

@@ -62,7 +62,8 @@ impl Launch {
         let fd = match source {
             Source::Tree { path, recursive } => {
                 let name = c_path(path)?;
-                sys::mount::clone_tree(CWD, &name, *recursive).context(|| format!("open {} to mount it", path.display()))?
+                sys::mount::clone_tree(CWD, &name, *recursive)
+                    .context(|| format!("open {} to mount it", path.display()))?
             }
             Source::CopiedTmpfs { rootfs, target, data, attributes } => {
                 copy_up::filled_tmpfs(rootfs, target, data, *attributes)
@@ -222,7 +223,9 @@ fn read_retrying(fd: BorrowedFd, buffer: &mut [u8]) -> Result<usize> {
 }
 
 fn write_maps(pid: i32, maps: &IdMaps) -> Result<()> {
-    for (name, field, text) in [("uid_map", "linux.uidMappings", &maps.uids), ("gid_map", "linux.gidMappings", &maps.gids)] {
+    for (name, field, text) in
+        [("uid_map", "linux.uidMappings", &maps.uids), ("gid_map", "linux.gidMappings", &maps.gids)]
+    {
         let path = format!("/proc/{pid}/{name}");
         std::fs::write(&path, text).context(|| format!("{field}: write {:?} to {path}", text.trim_end()))?;
     }

@@ -21,7 +21,9 @@ pub fn kill(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -> Resu
     match sys::pidfd::signal(init.as_fd(), signal) {
         Ok(()) => {}
         Err(nix::errno::Errno::ESRCH) => return Err(not_running()),
-        Err(errno) => return Err(Error::from(errno).context(format!("send signal {signal} to process {}", state.init.pid))),
+        Err(errno) => {
+            return Err(Error::from(errno).context(format!("send signal {signal} to process {}", state.init.pid)));
+        }
     }
     // A frozen process takes the signal once it is thawed; SIGKILL should not wait for that.
     if let (libc::SIGKILL, Some(place)) = (signal, &state.place)

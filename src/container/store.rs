@@ -102,9 +102,13 @@ impl Directory {
                     continue;
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
-                    return Err(Error::new(format!("container with given ID already exists: {id}")).kind_of(Kind::Exists));
+                    return Err(
+                        Error::new(format!("container with given ID already exists: {id}")).kind_of(Kind::Exists)
+                    );
                 }
-                Err(error) => return Err(Error::from(error).context(format!("make state directory {}", path.display()))),
+                Err(error) => {
+                    return Err(Error::from(error).context(format!("make state directory {}", path.display())));
+                }
             }
             // A gc that saw the directory before its lock was taken removes it as a half-made one: begin anew.
             if let Some(locked) = Self::open(root, id).ok().map(Self::lock).transpose()?.flatten() {
@@ -130,9 +134,8 @@ impl Directory {
 
     fn take_lock(self, how: FlockArg) -> Result<Option<Locked>> {
         let fd = self.fd.try_clone()?;
-        let lock = Flock::lock(fd, how).map_err(|(_, errno)| {
-            Error::from(errno).context(format!("lock {}", self.path.display()))
-        })?;
+        let lock = Flock::lock(fd, how)
+            .map_err(|(_, errno)| Error::from(errno).context(format!("lock {}", self.path.display())))?;
         // Whoever removed the container held the lock, and the name may be another's by now.
         let ours = nix::sys::stat::fstat(&self.fd)?;
         let named = std::fs::symlink_metadata(&self.path);

@@ -19,13 +19,13 @@ use crate::{Context, Error, Result};
 /// Refuses combinations of a terminal and where it goes, in runc's words.
 pub fn check(tty: bool, detach: bool, console_socket: bool) -> Result<()> {
     match (tty, detach, console_socket) {
-        (true, true, false) => {
-            Err(Error::invalid("cannot allocate tty if runc will detach without setting console socket: pass --console-socket"))
-        }
+        (true, true, false) => Err(Error::invalid(
+            "cannot allocate tty if runc will detach without setting console socket: pass --console-socket",
+        )),
         (true, false, true) => Err(Error::invalid("cannot use console socket if runc will not detach or allocate tty")),
-        (false, _, true) => {
-            Err(Error::invalid("cannot use console socket if runc will not detach or allocate tty: no terminal is asked for"))
-        }
+        (false, _, true) => Err(Error::invalid(
+            "cannot use console socket if runc will not detach or allocate tty: no terminal is asked for",
+        )),
         _ => Ok(()),
     }
 }
@@ -161,8 +161,8 @@ struct Relay {
 
 impl Relay {
     fn begin(terminal: Terminal) -> Result<Self> {
-        let master = net::receive_descriptor(terminal.socket.as_fd())?
-            .ok_or_else(|| Error::new("init sent no terminal"))?;
+        let master =
+            net::receive_descriptor(terminal.socket.as_fd())?.ok_or_else(|| Error::new("init sent no terminal"))?;
         fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let stdin = inherited(0);
         let mut relay = Self { master, pending: Vec::new(), stdin, open: true, cooked: None };

@@ -43,8 +43,22 @@ impl Act {
     pub fn from_number(number: u32) -> Self {
         use Act::*;
         const ALL: [Act; 16] = [
-            Step, Resolve, MakeMountPoint, Attach, SetFlags, SetPropagation, Open, Write, NotGenuine, SetOwner, Send,
-            Decode, Interpreter, Outside, NotInPath, NotAFile,
+            Step,
+            Resolve,
+            MakeMountPoint,
+            Attach,
+            SetFlags,
+            SetPropagation,
+            Open,
+            Write,
+            NotGenuine,
+            SetOwner,
+            Send,
+            Decode,
+            Interpreter,
+            Outside,
+            NotInPath,
+            NotAFile,
         ];
         ALL.get(number as usize).copied().unwrap_or(Step)
     }

@@ -115,7 +115,9 @@ impl std::fmt::Display for Source {
         match self {
             Self::Tree { path, recursive: true } => write!(f, "open tree {} with its mounts", path.display()),
             Self::Tree { path, recursive: false } => write!(f, "open tree {}", path.display()),
-            Self::CopiedTmpfs { target, .. } => write!(f, "make a tmpfs with what the rootfs has at {}", target.display()),
+            Self::CopiedTmpfs { target, .. } => {
+                write!(f, "make a tmpfs with what the rootfs has at {}", target.display())
+            }
             Self::Namespace { path, .. } => write!(f, "open namespace {}", path.display()),
             Self::Tasks { path } => write!(f, "open {}", path.display()),
             Self::Listener => f.write_str("listen for start"),
@@ -164,7 +166,8 @@ impl Draft {
 
 /// Text for a system call; an error that names the field where it holds a NUL.
 pub fn text(field: &str, value: impl Into<Vec<u8>>) -> Result<CString> {
-    CString::new(value).map_err(|_| Error::invalid(format!("{field}: holds a NUL character, which no path or name can")))
+    CString::new(value)
+        .map_err(|_| Error::invalid(format!("{field}: holds a NUL character, which no path or name can")))
 }
 
 /// What init wrote when a step failed, in words; None where the bytes are no failure.

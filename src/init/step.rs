@@ -1,5 +1,6 @@
 //! The steps of init, a family a folder, and the head of the plan that init reads.
 
+use super::wire::{Reader, Sink, Wire};
 pub use super::{
     capabilities::step::Step as Capabilities, cgroups::step::Step as Cgroups, control::step::Step as Control,
     devices::step::Step as Devices, exec::step::Step as Exec, mounts::step::Step as Mounts,
@@ -7,7 +8,6 @@ pub use super::{
     seccomp::step::Step as Seccomp, sysctls::step::Step as Sysctls, terminal::step::Step as Terminal,
     user::step::Step as User,
 };
-use super::wire::{Reader, Sink, Wire};
 
 macro_rules! families {
     ($($(#[$meta:meta])* $family:ident $(<$lt:lifetime>)? = $tag:literal),* $(,)?) => {

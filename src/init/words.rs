@@ -203,7 +203,9 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
             " (the caller lacks CAP_SYS_RESOURCE to raise a hard limit; lower process.rlimits)"
         }
         Step::Cgroups(_) if failure.errno == libc::ENOSPC => " (cpuset.cpus or cpuset.mems of the cgroup is empty)",
-        Step::Mounts(step::Mounts::New { .. }) if failure.errno == libc::ENODEV => " (the kernel lacks this filesystem)",
+        Step::Mounts(step::Mounts::New { .. }) if failure.errno == libc::ENODEV => {
+            " (the kernel lacks this filesystem)"
+        }
         _ => "",
     };
     Error::from(nix::errno::Errno::from_raw(failure.errno)).reworded(format!("{step}: {detail}{reason}{way_out}"))
@@ -238,7 +240,9 @@ fn explain_exec(step: &step::Exec, failure: Failure, reason: &str, told: &str) -
                         "exec {command}: {reason}: its interpreter {} (in its first line) is missing in the rootfs",
                         interpreter.trim()
                     ),
-                    None => format!("exec {command}: {reason}: it is there, so the loader or library that it wants is missing"),
+                    None => format!(
+                        "exec {command}: {reason}: it is there, so the loader or library that it wants is missing"
+                    ),
                 },
                 _ if failure.errno == libc::ENOEXEC => {
                     format!("exec {command}: {reason}: neither a program for this machine nor a script with #!")

@@ -13,7 +13,8 @@ use crate::{Context, Result};
 
 /// A connected stream socket to a path. Paths longer than sun_path are reached through a directory descriptor.
 pub fn connect_path(path: &Path) -> Result<OwnedFd> {
-    let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(|| "make a socket")?;
+    let stream =
+        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(|| "make a socket")?;
     with_short_path(path, |short| Ok(connect(stream.as_raw_fd(), &UnixAddr::new(short)?)?))
         .context(|| format!("connect to {}", path.display()))?;
     Ok(stream)
@@ -21,7 +22,8 @@ pub fn connect_path(path: &Path) -> Result<OwnedFd> {
 
 /// A socket that listens at a path.
 pub fn listen_path(path: &Path) -> Result<OwnedFd> {
-    let stream = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(|| "make a socket")?;
+    let stream =
+        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(|| "make a socket")?;
     with_short_path(path, |short| {
         bind(stream.as_raw_fd(), &UnixAddr::new(short)?)?;
         Ok(listen(&stream, Backlog::new(8)?)?)

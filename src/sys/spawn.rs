@@ -89,12 +89,8 @@ pub fn spawn(what: &Spawn, write_maps: impl FnOnce(i32) -> crate::Result<()>) ->
     if !own_user {
         flags |= libc::CLONE_VFORK as u64;
     }
-    let mut args = CloneArgs {
-        flags,
-        pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
-        ..CloneArgs::default()
-    };
+    let mut args =
+        CloneArgs { flags, pidfd: &raw mut pidfd as u64, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
     if let Some(cgroup) = what.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

@@ -141,7 +141,9 @@ fn parse(text: &str) -> Result<Option<Record>> {
     let head: Head = serde_json::from_str(head).context(|| "the undo record's head")?;
     if head.version != 1 {
         let version = head.version;
-        return Err(Error::new(format!("the undo record has format {version}, and this nfrun knows 1: use a newer one")));
+        return Err(Error::new(format!(
+            "the undo record has format {version}, and this nfrun knows 1: use a newer one"
+        )));
     }
     let lines = lines.map(serde_json::from_str).collect::<Result<_, _>>().context(|| "the undo record")?;
     Ok(Some(Record { head, lines }))
@@ -177,11 +179,16 @@ mod tests {
     use super::*;
 
     const TEXT: &str = concat!(
-        r#"{"version":1,"id":"a","bundle":"/b","uptime":5}"#, "\n",
-        r#"{"cgroup":{"path":"/c/p","leaf":false}}"#, "\n",
-        r#"{"cgroup":{"path":"/c/p/a","leaf":true}}"#, "\n",
-        r#"{"made":{"path":"/c/p/a","inode":7}}"#, "\n",
-        r#"{"process":{"pid":42,"inode":9}}"#, "\n",
+        r#"{"version":1,"id":"a","bundle":"/b","uptime":5}"#,
+        "\n",
+        r#"{"cgroup":{"path":"/c/p","leaf":false}}"#,
+        "\n",
+        r#"{"cgroup":{"path":"/c/p/a","leaf":true}}"#,
+        "\n",
+        r#"{"made":{"path":"/c/p/a","inode":7}}"#,
+        "\n",
+        r#"{"process":{"pid":42,"inode":9}}"#,
+        "\n",
     );
 
     #[test]

@@ -13,28 +13,56 @@ use crate::{Context, Error, Result};
 
 /// An option that sets or clears a mount flag: its name, MS_* bits, whether it clears.
 const FLAGS: [(&str, u64, bool); 29] = [
-    ("ro", libc::MS_RDONLY, false), ("rw", libc::MS_RDONLY, true),
-    ("nosuid", libc::MS_NOSUID, false), ("suid", libc::MS_NOSUID, true),
-    ("nodev", libc::MS_NODEV, false), ("dev", libc::MS_NODEV, true),
-    ("noexec", libc::MS_NOEXEC, false), ("exec", libc::MS_NOEXEC, true),
-    ("sync", libc::MS_SYNCHRONOUS, false), ("async", libc::MS_SYNCHRONOUS, true),
-    ("dirsync", libc::MS_DIRSYNC, false), ("remount", libc::MS_REMOUNT, false),
-    ("mand", libc::MS_MANDLOCK, false), ("nomand", libc::MS_MANDLOCK, true),
-    ("atime", libc::MS_NOATIME, true), ("noatime", libc::MS_NOATIME, false),
-    ("diratime", libc::MS_NODIRATIME, true), ("nodiratime", libc::MS_NODIRATIME, false),
-    ("relatime", libc::MS_RELATIME, false), ("norelatime", libc::MS_RELATIME, true),
-    ("strictatime", libc::MS_STRICTATIME, false), ("nostrictatime", libc::MS_STRICTATIME, true),
-    ("iversion", libc::MS_I_VERSION, false), ("noiversion", libc::MS_I_VERSION, true),
-    ("bind", libc::MS_BIND, false), ("rbind", libc::MS_BIND | libc::MS_REC, false),
-    ("silent", libc::MS_SILENT, false), ("loud", libc::MS_SILENT, true),
+    ("ro", libc::MS_RDONLY, false),
+    ("rw", libc::MS_RDONLY, true),
+    ("nosuid", libc::MS_NOSUID, false),
+    ("suid", libc::MS_NOSUID, true),
+    ("nodev", libc::MS_NODEV, false),
+    ("dev", libc::MS_NODEV, true),
+    ("noexec", libc::MS_NOEXEC, false),
+    ("exec", libc::MS_NOEXEC, true),
+    ("sync", libc::MS_SYNCHRONOUS, false),
+    ("async", libc::MS_SYNCHRONOUS, true),
+    ("dirsync", libc::MS_DIRSYNC, false),
+    ("remount", libc::MS_REMOUNT, false),
+    ("mand", libc::MS_MANDLOCK, false),
+    ("nomand", libc::MS_MANDLOCK, true),
+    ("atime", libc::MS_NOATIME, true),
+    ("noatime", libc::MS_NOATIME, false),
+    ("diratime", libc::MS_NODIRATIME, true),
+    ("nodiratime", libc::MS_NODIRATIME, false),
+    ("relatime", libc::MS_RELATIME, false),
+    ("norelatime", libc::MS_RELATIME, true),
+    ("strictatime", libc::MS_STRICTATIME, false),
+    ("nostrictatime", libc::MS_STRICTATIME, true),
+    ("iversion", libc::MS_I_VERSION, false),
+    ("noiversion", libc::MS_I_VERSION, true),
+    ("bind", libc::MS_BIND, false),
+    ("rbind", libc::MS_BIND | libc::MS_REC, false),
+    ("silent", libc::MS_SILENT, false),
+    ("loud", libc::MS_SILENT, true),
     ("nosymfollow", 256, false),
 ];
 /// An option for a mount and all below it: its name, the MOUNT_ATTR_* bits to set, those to clear.
 const RECURSIVE: [(&str, u64, u64); 18] = [
-    ("rro", 1, 0), ("rrw", 0, 1), ("rnosuid", 2, 0), ("rsuid", 0, 2), ("rnodev", 4, 0), ("rdev", 0, 4),
-    ("rnoexec", 8, 0), ("rexec", 0, 8), ("rnodiratime", 0x80, 0), ("rdiratime", 0, 0x80), ("rrelatime", 0, 0x70),
-    ("rnorelatime", 0x20, 0x70), ("rnoatime", 0x10, 0x70), ("ratime", 0, 0x70), ("rstrictatime", 0x20, 0x70),
-    ("rnostrictatime", 0, 0x70), ("rnosymfollow", 0x20_0000, 0), ("rsymfollow", 0, 0x20_0000),
+    ("rro", 1, 0),
+    ("rrw", 0, 1),
+    ("rnosuid", 2, 0),
+    ("rsuid", 0, 2),
+    ("rnodev", 4, 0),
+    ("rdev", 0, 4),
+    ("rnoexec", 8, 0),
+    ("rexec", 0, 8),
+    ("rnodiratime", 0x80, 0),
+    ("rdiratime", 0, 0x80),
+    ("rrelatime", 0, 0x70),
+    ("rnorelatime", 0x20, 0x70),
+    ("rnoatime", 0x10, 0x70),
+    ("ratime", 0, 0x70),
+    ("rstrictatime", 0x20, 0x70),
+    ("rnostrictatime", 0, 0x70),
+    ("rnosymfollow", 0x20_0000, 0),
+    ("rsymfollow", 0, 0x20_0000),
 ];
 /// Mapped mounts: not there yet, so refused by name.
 const LATER: [&str; 2] = ["idmap", "ridmap"];
@@ -79,7 +107,8 @@ impl Options {
         let mut this = Self::default();
         for option in options {
             if let Some((_, bits, clears)) = FLAGS.iter().find(|flag| flag.0 == option) {
-                let (on, off) = if *clears { (&mut this.clear, &mut this.set) } else { (&mut this.set, &mut this.clear) };
+                let (on, off) =
+                    if *clears { (&mut this.clear, &mut this.set) } else { (&mut this.set, &mut this.clear) };
                 *on |= bits;
                 *off &= !bits;
             } else if let Some((_, set, clear)) = RECURSIVE.iter().find(|flag| flag.0 == option) {
@@ -119,7 +148,9 @@ impl Options {
         for (i, option) in self.data.iter().enumerate() {
             let key = |option: &'_ String| option.split('=').next().unwrap_or_default().to_owned();
             if let Some(other) = self.data[..i].iter().find(|other| *other != option && key(other) == key(option)) {
-                return Err(Error::invalid(format!("{field}.options: {other} and {option} conflict: keep one of them")));
+                return Err(Error::invalid(format!(
+                    "{field}.options: {other} and {option} conflict: keep one of them"
+                )));
             }
         }
         if self.copy_up && (bind || rbind) {
@@ -240,7 +271,13 @@ fn one(
     Ok(())
 }
 
-fn bind(mount: &Mount, target: &Path, options: &Options, (scene, field): (&Scene, &str), draft: &mut Draft) -> Result<()> {
+fn bind(
+    mount: &Mount,
+    target: &Path,
+    options: &Options,
+    (scene, field): (&Scene, &str),
+    draft: &mut Draft,
+) -> Result<()> {
     let Some(source) = mount.source().as_deref().filter(|source| !source.as_os_str().is_empty()) else {
         return Err(Error::invalid(format!("{field}.source: is missing: name what to bind on {}", target.display())));
     };
@@ -288,7 +325,11 @@ fn copied_tmpfs(
         return Err(Error::invalid(format!("{field}.options: tmpcopyup is for tmpfs, and the type is {kind}")));
     }
     // The runtime fills it from the rootfs, which it can only see without the mounts of the container.
-    if let Some(covering) = earlier.iter().map(Mount::destination).find(|other| target.starts_with(other) && other.as_path() != Path::new("/")) {
+    if let Some(covering) = earlier
+        .iter()
+        .map(Mount::destination)
+        .find(|other| target.starts_with(other) && other.as_path() != Path::new("/"))
+    {
         return Err(Error::invalid(format!(
             "{field}.options: tmpcopyup of {}, which lies on the mount {}, is not supported",
             target.display(),
@@ -330,7 +371,13 @@ fn cgroups(target: &Path, options: &Options, (scene, field): (&Scene, &str), dra
             };
             let (place, data) = (text_of(&place)?, text(field, data)?);
             let flags = options.set;
-            draft.step(Step::New { kind: Text(kind), source: Text(kind), target: Text(&place), flags, data: Text(&data) });
+            draft.step(Step::New {
+                kind: Text(kind),
+                source: Text(kind),
+                target: Text(&place),
+                flags,
+                data: Text(&data),
+            });
         } else {
             let what = Source::Tree { path: directory.clone(), recursive: false };
             attach_tree(what, directory, &place, true, options, field, draft)?;
@@ -341,7 +388,8 @@ fn cgroups(target: &Path, options: &Options, (scene, field): (&Scene, &str), dra
         }
     }
     if options.set & libc::MS_RDONLY != 0 {
-        let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+        let flags =
+            libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
         draft.step(Step::Remount { target: Text(&top), flags, data: Text(c"") });
     }
     Ok(())
@@ -370,7 +418,12 @@ mod tests {
 
     #[test]
     fn conflicts_and_what_is_not_there_yet_are_refused_by_name() {
-        assert!(read(&["noatime", "strictatime"]).unwrap_err().to_string().contains("mounts[0].options: noatime and strictatime"));
+        assert!(
+            read(&["noatime", "strictatime"])
+                .unwrap_err()
+                .to_string()
+                .contains("mounts[0].options: noatime and strictatime")
+        );
         assert!(read(&["idmap"]).unwrap_err().to_string().contains("\"idmap\" is not supported yet"));
         assert!(read(&["shared", "private"]).unwrap_err().to_string().contains("shared and private"));
         assert!(read(&["size=1m", "size=2m"]).unwrap_err().to_string().contains("size"));

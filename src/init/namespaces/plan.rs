@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_joined_pid_namespace_makes_init_fork() {
-        let namespaces = Namespaces::read(&list(r#"[{"type":"pid","path":"/proc/1/ns/pid"},{"type":"mount"}]"#)).unwrap();
+        let namespaces =
+            Namespaces::read(&list(r#"[{"type":"pid","path":"/proc/1/ns/pid"},{"type":"mount"}]"#)).unwrap();
         assert!(namespaces.forks());
         assert_eq!(namespaces.at_clone(), 0);
     }

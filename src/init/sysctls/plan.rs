@@ -9,7 +9,13 @@ use crate::init::wire::Text;
 use crate::{Error, Result};
 
 const IPC: [&str; 8] = [
-    "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax", "kernel/shmmni",
+    "kernel/msgmax",
+    "kernel/msgmnb",
+    "kernel/msgmni",
+    "kernel/sem",
+    "kernel/shmall",
+    "kernel/shmmax",
+    "kernel/shmmni",
     "kernel/shm_rmid_forced",
 ];
 
@@ -71,7 +77,8 @@ mod tests {
     #[test]
     fn what_is_the_hosts_is_refused() {
         let none = Namespaces::default();
-        for name in ["vm.swappiness", "net.ipv4.ip_forward", "kernel.shmmax", "kernel.hostname", "net/../vm/swappiness"] {
+        for name in ["vm.swappiness", "net.ipv4.ip_forward", "kernel.shmmax", "kernel.hostname", "net/../vm/swappiness"]
+        {
             assert!(check(name, &path_of(name), &none).is_err(), "{name}");
         }
     }

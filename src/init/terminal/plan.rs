@@ -10,9 +10,10 @@ use crate::{Error, Result};
 pub fn open(process: &Process, console: bool, draft: &mut Draft) -> Result<()> {
     let size = process.console_size();
     let part = |name: &str, value: u64| {
-        u32::from(u16::try_from(value).unwrap_or(u16::MAX)).eq(&(value as u32)).then_some(value as u32).ok_or_else(|| {
-            Error::invalid(format!("process.consoleSize.{name}: {value}: a terminal has at most 65535"))
-        })
+        u32::from(u16::try_from(value).unwrap_or(u16::MAX))
+            .eq(&(value as u32))
+            .then_some(value as u32)
+            .ok_or_else(|| Error::invalid(format!("process.consoleSize.{name}: {value}: a terminal has at most 65535")))
     };
     let (rows, columns) = match size {
         Some(size) => (part("height", size.height())?, part("width", size.width())?),

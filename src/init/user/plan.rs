@@ -9,9 +9,22 @@ use crate::{Error, Result};
 
 /// getrlimit(2)'s resources by number.
 const LIMITS: [&str; 16] = [
-    "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC",
-    "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE",
-    "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
+    "RLIMIT_CPU",
+    "RLIMIT_FSIZE",
+    "RLIMIT_DATA",
+    "RLIMIT_STACK",
+    "RLIMIT_CORE",
+    "RLIMIT_RSS",
+    "RLIMIT_NPROC",
+    "RLIMIT_NOFILE",
+    "RLIMIT_MEMLOCK",
+    "RLIMIT_AS",
+    "RLIMIT_LOCKS",
+    "RLIMIT_SIGPENDING",
+    "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE",
+    "RLIMIT_RTPRIO",
+    "RLIMIT_RTTIME",
 ];
 
 /// A resource's name.
@@ -23,7 +36,9 @@ pub fn limit_name(number: u32) -> &'static str {
 pub fn score(process: &Process, draft: &mut Draft) -> Result<()> {
     let Some(score) = process.oom_score_adj() else { return Ok(()) };
     if !(-1000..=1000).contains(&score) {
-        return Err(Error::invalid(format!("process.oomScoreAdj: oom_score_adj {score} is not between -1000 and 1000")));
+        return Err(Error::invalid(format!(
+            "process.oomScoreAdj: oom_score_adj {score} is not between -1000 and 1000"
+        )));
     }
     let value = text("process.oomScoreAdj", score.to_string())?;
     draft.step(Step::OomScoreAdj { value: Text(&value) });
