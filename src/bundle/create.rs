@@ -259,7 +259,7 @@ impl Planner<'_> {
         };
         root.attach(draft)?;
         let mounts = self.spec.mounts().as_deref().unwrap_or_default();
-        let cgroups: Vec<_> = place.iter().flat_map(|place| &place.cgroups).map(shown).collect();
+        let cgroups: Vec<_> = place.iter().flat_map(|place| &place.cgroups).filter_map(shown).collect();
         let scene = mounts::plan::Scene {
             bundle: self.around.bundle,
             rootfs: &self.rootfs,
@@ -364,8 +364,8 @@ fn order(ready: usize, forks: bool, late_maps: Option<(&IdMaps, usize)>) -> Vec<
     between
 }
 
-/// A cgroup as the container sees it: the directory's name, and what is bound there.
-fn shown(cgroup: &cgroup::Cgroup) -> (String, PathBuf) {
+/// A cgroup as the container sees it: the directory's name, and what is bound there. runc shows no cgroup2 beside v1.
+fn shown(cgroup: &cgroup::Cgroup) -> Option<(String, PathBuf)> {
     let name = cgroup.hierarchy.strip_prefix("name=").unwrap_or(&cgroup.hierarchy);
-    (name.to_owned(), cgroup.dir().into())
+    (cgroup.version == cgroup::Version::V1).then(|| (name.to_owned(), cgroup.dir().into()))
 }

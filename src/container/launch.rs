@@ -38,7 +38,10 @@ pub struct Launch {
 impl Launch {
     /// How many sockets a service manager passes: sd_listen_fds(3). They come before the preserved descriptors.
     pub fn listen_fds() -> u32 {
-        std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+        // Meant for this process, not for one above it that passed its environment on.
+        let ours = number("LISTEN_PID") == Some(std::process::id());
+        number("LISTEN_FDS").filter(|_| ours).unwrap_or(0)
     }
 
     /// Everything that does not depend on the plan's steps. Descriptors to be preserved must be open.

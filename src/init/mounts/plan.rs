@@ -364,11 +364,8 @@ fn cgroups(target: &Path, options: &Options, (scene, field): (&Scene, &str), dra
         let place = target.join(name);
         if scene.cgroup_namespace {
             // A mount made inside the namespace shows its cgroup as the root.
-            let (kind, data) = match name.as_str() {
-                "unified" => (c"cgroup2", String::new()),
-                "systemd" => (c"cgroup", "none,name=systemd".to_owned()),
-                _ => (c"cgroup", name.clone()),
-            };
+            let kind = c"cgroup";
+            let data = if name == "systemd" { "none,name=systemd".to_owned() } else { name.clone() };
             let (place, data) = (text_of(&place)?, text(field, data)?);
             let flags = options.set;
             draft.step(Step::New {
