@@ -41,7 +41,7 @@ help: ## list the targets
 	@echo "variables: PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) NFRUN (binary that demo, test and bench run) TEST_ARGS BENCH"
 
 build: deps-build ## the static release binary, target/release/nfrun
-	$(CARGO) build --release $(CARGO_FLAGS)
+	NFRUN_COMMIT=$$(git rev-parse --short=12 HEAD 2> /dev/null || echo unknown) $(CARGO) build --release $(CARGO_FLAGS)
 	@mkdir -p $(TARGET)/release
 	@ln -sfn ../$(TRIPLE)/release/nfrun $(TARGET)/release/nfrun
 	@ls -lL $(TARGET)/release/nfrun

@@ -162,7 +162,11 @@ impl Planner<'_> {
         if self.namespaces.makes(libc::CLONE_NEWNET) {
             draft.step(crate::init::namespaces::step::Step::RaiseLoopback {});
         }
-        user::plan::score(process, &mut draft)?;
+        let score = user::plan::score(process)?;
+        let own_user = self.namespaces.has(libc::CLONE_NEWUSER);
+        if let (Some(score), false) = (score, own_user) {
+            user::plan::set_score(score, &mut draft)?;
+        }
         self.root(process, place.as_ref(), &mut draft)?;
         let surroundings = self.surroundings(process)?;
         surroundings.prepare(process, &mut draft)?;
@@ -173,7 +177,11 @@ impl Planner<'_> {
         }
         surroundings.run(process, &mut draft)?;
         drop(surroundings);
-        let between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps));
+        let mut between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps));
+        if let (Some(score), true) = (score, own_user) {
+            let release = between.len() - 1;
+            between.insert(release, (ready, RuntimeStep::OomScoreAdj(score)));
+        }
         let spawn =
             RuntimeStep::Spawn { kinds: self.namespaces.at_clone(), maps: maps.filter(|_| late_maps.is_none()) };
         let mut plan = Plan::assemble(first, spawn, draft, between);

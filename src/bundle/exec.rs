@@ -36,7 +36,9 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
     if let Some(place) = around.place {
         process::enter_cgroups(place, &mut draft)?;
     }
-    user::plan::score(process, &mut draft)?;
+    if let Some(score) = user::plan::score(process)? {
+        user::plan::set_score(score, &mut draft)?;
+    }
     if around.namespaces & libc::CLONE_NEWNS as u64 == 0 {
         // Without a mount namespace to join, the container's root is only a directory.
         crate::init::rootfs::plan::chroot(around.root, &mut draft)?;

@@ -34,6 +34,8 @@ pub enum RuntimeStep {
     MapIds(IdMaps),
     /// Let a waiting init go on.
     Release,
+    /// Write init's oom_score_adj: in a user namespace of its own it may not lower that itself.
+    OomScoreAdj(i32),
     /// Write state.json, the pid file, and send the pidfd.
     Save,
 }
@@ -61,6 +63,7 @@ impl Display for RuntimeStep {
             Self::AwaitInit => f.write_str("wait for init"),
             Self::MapIds(_) => f.write_str("write the id maps of init's user namespace"),
             Self::Release => f.write_str("let init go on"),
+            Self::OomScoreAdj(score) => write!(f, "set oom_score_adj {score} of init"),
             Self::Save => f.write_str("write state.json, pid file and pidfd"),
         }
     }

@@ -20,7 +20,11 @@ pub fn delete(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
 }
 
 fn delete_existing(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
-    let Some(locked) = Directory::open(&globals.root, id)?.lock()? else {
+    let directory = Directory::open(&globals.root, id)?;
+    if force {
+        end_what_holds_it(&directory)?;
+    }
+    let Some(locked) = directory.lock()? else {
         return Err(store::no_such_container(id));
     };
     let Some(state) = locked.directory.state()? else {
@@ -37,6 +41,19 @@ fn delete_existing(globals: &Globals, id: &ContainerId, force: bool) -> Result<(
         );
     }
     undo(locked)
+}
+
+/// A create or start that waits for an init that hangs holds the lock as long. It gives up once its init is gone.
+fn end_what_holds_it(directory: &Directory) -> Result<()> {
+    let Some(record) = undo::read(directory)?.filter(|record| !record.is_of_earlier_boot()) else { return Ok(()) };
+    for step in record.undos() {
+        if let Undo::EndProcess(identity) = step
+            && let Some(process) = identity::find(&identity)
+        {
+            let _ = sys::pidfd::signal(process.as_fd(), libc::SIGKILL);
+        }
+    }
+    Ok(())
 }
 
 /// Replays a container's record and removes its directory. What is left after a failure is tried again by the next.

@@ -165,6 +165,11 @@ impl<'a> Creation<'a> {
                 RuntimeStep::AwaitInit => launch.await_init(&plan)?,
                 RuntimeStep::MapIds(maps) => launch.map_ids(maps)?,
                 RuntimeStep::Release => launch.release()?,
+                RuntimeStep::OomScoreAdj(score) => {
+                    let path = format!("/proc/{}/oom_score_adj", launch.init()?.pid);
+                    std::fs::write(&path, score.to_string())
+                        .context(|| format!("process.oomScoreAdj: write {score} to {path}"))?;
+                }
                 RuntimeStep::Save => self.save(launch.init()?)?,
             }
         }

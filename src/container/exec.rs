@@ -41,7 +41,7 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
         root: &PathBuf::from(format!("/proc/{}/root", state.init.pid)),
     };
     let plan = bundle::exec::plan(&process, &around)?;
-    let foreground = if options.detach { None } else { Some(Foreground::begin(true)?) };
+    let foreground = if options.detach { None } else { Some(Foreground::begin(false)?) };
     let (console, terminal) = Terminal::open(tty, options.console_socket.as_deref())?;
     let started = start(&plan, options, init, console, place.as_ref())?;
     match foreground {

@@ -51,7 +51,7 @@ pub enum CgroupManager {
     Disabled,
 }
 
-/// A container's id: 1 to 1024 of letters, digits and `_ + - .`, and not `.` or `..`; it names a directory.
+/// A container's id: 1 to 255 of letters, digits and `_ + - .`, and not `.` or `..`; it names a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerId(String);
 

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::ContainerId;
+use super::cleanup::PATIENCE;
 use crate::undo::Identity;
 use crate::{Context, Error, Kind, Result, cgroup};
 
@@ -118,9 +120,25 @@ impl Directory {
         Err(Error::new(format!("make state directory {}: something removes it again and again", path.display())))
     }
 
-    /// Waits for the lock; None where the directory was removed meanwhile.
+    /// Waits for the lock, but not for ever; None where the directory was removed meanwhile.
     pub fn lock(self) -> Result<Option<Locked>> {
-        self.take_lock(FlockArg::LockExclusive)
+        let end = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(200);
+        let mut directory = self;
+        loop {
+            match directory.try_lock()? {
+                Ok(locked) => return Ok(locked),
+                Err(_) if Instant::now() > end => {
+                    return Err(Error::new(
+                        "another command has been at work on the container for too long; end that one first",
+                    ));
+                }
+                Err(again) => directory = again,
+            }
+            // flock(2) knows neither a time limit nor an event.
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
     }
 
     /// Takes the lock if nobody holds it. Err(self) where somebody does.

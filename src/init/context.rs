@@ -127,7 +127,9 @@ impl Context {
                     if links > 40 {
                         return Err(ELOOP as i32).during(Act::MakeMountPoint);
                     }
-                    if let Some(new) = follow(parent, name, &mut text, start, end, length).during(Act::MakeMountPoint)? {
+                    if let Some(new) =
+                        follow(parent, name, &mut text, start, end, length).during(Act::MakeMountPoint)?
+                    {
                         length = new;
                         sys::close(parent);
                         parent = self.open(c"/", O_PATH | O_DIRECTORY).during(Act::Resolve)?;
@@ -144,7 +146,14 @@ impl Context {
 }
 
 /// Replaces the link at `start..end` of a path by what it names; None where it is no link. Returns the new length.
-fn follow(parent: Fd, name: &CStr, path: &mut PathBuffer, start: usize, end: usize, length: usize) -> Outcome<Option<usize>> {
+fn follow(
+    parent: Fd,
+    name: &CStr,
+    path: &mut PathBuffer,
+    start: usize,
+    end: usize,
+    length: usize,
+) -> Outcome<Option<usize>> {
     let mut target: PathBuffer = [0; 4096];
     let Ok(size) = sys::readlink(parent, name, &mut target[..4095]) else { return Ok(None) };
     let old = *path;

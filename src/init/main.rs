@@ -3,6 +3,7 @@
 
 #![no_std]
 #![no_main]
+#![expect(dead_code, reason = "the shared files also hold what nfrun's side alone uses, such as the writing of a plan")]
 
 // The shared files name modules as nfrun does.
 use crate as init;
@@ -23,7 +24,19 @@ macro_rules! families {
     )*};
 }
 families!(
-    capabilities, cgroups, control, devices, exec, mounts, namespaces, paths, rootfs, seccomp, sysctls, terminal, user
+    capabilities,
+    cgroups,
+    control,
+    devices,
+    exec,
+    mounts,
+    namespaces,
+    paths,
+    rootfs,
+    seccomp,
+    sysctls,
+    terminal,
+    user
 );
 
 use core::sync::atomic::Ordering;

@@ -53,7 +53,8 @@ pub fn open(at: Fd, path: &CStr, flags: u32, mode: u32) -> Outcome<Fd> {
 
 /// openat2(2): `resolve` is RESOLVE_*.
 pub fn open_beneath(root: Fd, path: &CStr, flags: u32, mode: u32, resolve: u32) -> Outcome<Fd> {
-    let how = k::open_how { flags: u64::from(flags | k::O_CLOEXEC), mode: u64::from(mode), resolve: u64::from(resolve) };
+    let how =
+        k::open_how { flags: u64::from(flags | k::O_CLOEXEC), mode: u64::from(mode), resolve: u64::from(resolve) };
     loop {
         match sys!(__NR_openat2, root, path.as_ptr(), &raw const how, size_of::<k::open_how>()) {
             // A rename somewhere on the machine raced with ".."; the kernel asks to try again.
@@ -101,7 +102,8 @@ pub fn send(fd: Fd, bytes: &[u8]) -> Outcome<usize> {
 pub fn map(fd: Fd, length: usize, shared: bool) -> Outcome<*mut u8> {
     let kind = if shared { k::MAP_SHARED } else { k::MAP_PRIVATE };
     let kind = if fd < 0 { kind | k::MAP_ANONYMOUS } else { kind };
-    sys!(__NR_mmap, 0usize, length, k::PROT_READ | k::PROT_WRITE, kind, fd as isize, 0).map(|address| address as *mut u8)
+    sys!(__NR_mmap, 0usize, length, k::PROT_READ | k::PROT_WRITE, kind, fd as isize, 0)
+        .map(|address| address as *mut u8)
 }
 
 /// lstat of a path beneath a descriptor, or of the descriptor itself with an empty path.

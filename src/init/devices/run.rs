@@ -30,7 +30,7 @@ fn make_node(parent: Fd, name: &CStr, mode: u32, device: u64, owner: (u32, u32))
         Err(errno) if errno == EEXIST as i32 => {
             let there = sys::stat(parent, name).during(Act::NotGenuine)?;
             // A file or a link in a device's place would be opened as that device.
-            if there.st_mode & 0o170000 != mode & 0o170000 || (there.st_rdev as u64 != device && mode & 0o170000 != 0o010000) {
+            if there.st_mode & 0o170000 != mode & 0o170000 || (there.st_rdev != device && mode & 0o170000 != 0o010000) {
                 return Err(Failure { act: Act::NotGenuine, errno });
             }
             if there.st_mode & 0o7777 != mode & 0o7777 {

@@ -5,6 +5,8 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::errno::{ENOSYS, EPERM};
 use linux_raw_sys::general::{AT_FDCWD, CLONE_NEWUSER, O_WRONLY};
 
+use linux_raw_sys::prctl::PR_SET_DUMPABLE;
+
 use super::step::{Joined, Step};
 use crate::context::Context;
 use crate::failure::{Act, During, Failure};
@@ -13,8 +15,14 @@ use crate::wire::List;
 
 pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
     match step {
-        Step::Join { namespaces } => join(namespaces, context),
-        Step::JoinProcess { process, kinds } => Ok(sys::setns(context.fd(process), kinds)?),
+        Step::Join { namespaces } => {
+            hide_from_tracers()?;
+            join(namespaces, context)
+        }
+        Step::JoinProcess { process, kinds } => {
+            hide_from_tracers()?;
+            Ok(sys::setns(context.fd(process), kinds)?)
+        }
         Step::BecomeRoot {} => become_root(),
         Step::Unshare { kinds } => Ok(sys::unshare(kinds)?),
         Step::Fork { kinds } => fork(kinds, context),
@@ -65,6 +73,12 @@ fn join(namespaces: List<'static, Joined>, context: &Context) -> Result<(), Fail
         sys::setns(context.fd(namespace.file), namespace.kind)?;
     }
     Ok(())
+}
+
+/// What runs in a joined namespace already must not trace this process or take its descriptors while it still holds
+/// the host's (CVE-2016-9962): PR_SET_DUMPABLE. execve makes the command traceable again.
+fn hide_from_tracers() -> Result<(), Failure> {
+    Ok(sys::prctl(PR_SET_DUMPABLE, 0, 0)?)
 }
 
 fn become_root() -> Result<(), Failure> {

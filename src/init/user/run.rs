@@ -33,7 +33,7 @@ pub fn run(step: Step<'static>, _context: &mut Context) -> Result<(), Failure> {
 fn own_stdio(uid: u32) -> Result<(), Failure> {
     for fd in 0..3 {
         let Ok(found) = sys::stat(fd, c"") else { continue };
-        let is_null = found.st_mode & 0o170000 == 0o020000 && found.st_rdev as u64 == device_number(1, 3);
+        let is_null = found.st_mode & 0o170000 == 0o020000 && found.st_rdev == device_number(1, 3);
         if is_null || found.st_uid == uid {
             continue;
         }
