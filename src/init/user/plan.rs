@@ -32,14 +32,18 @@ pub fn limit_name(number: u32) -> &'static str {
     LIMITS.get(number as usize).copied().unwrap_or("RLIMIT_?")
 }
 
-/// process.oomScoreAdj, while the host's /proc is there.
-pub fn score(process: &Process, draft: &mut Draft) -> Result<()> {
-    let Some(score) = process.oom_score_adj() else { return Ok(()) };
-    if !(-1000..=1000).contains(&score) {
-        return Err(Error::invalid(format!(
-            "process.oomScoreAdj: oom_score_adj {score} is not between -1000 and 1000"
-        )));
+/// process.oomScoreAdj, in the kernel's range.
+pub fn score(process: &Process) -> Result<Option<i32>> {
+    match process.oom_score_adj() {
+        Some(score) if !(-1000..=1000).contains(&score) => {
+            Err(Error::invalid(format!("process.oomScoreAdj: oom_score_adj {score} is not between -1000 and 1000")))
+        }
+        score => Ok(score),
     }
+}
+
+/// Written while the host's /proc is there.
+pub fn set_score(score: i32, draft: &mut Draft) -> Result<()> {
     let value = text("process.oomScoreAdj", score.to_string())?;
     draft.step(Step::OomScoreAdj { value: Text(&value) });
     Ok(())
