@@ -32,7 +32,7 @@ static SYSTEMD_CGROUP: Flag = Flag::switch("systemd-cgroup", "The same as --cgro
 static ROOTLESS: Flag = Flag::new(
     "rootless",
     Value::OneOf("WHEN", &["auto", "true", "false"]),
-    "Ignore cgroups that the user may not write to. With auto, the kernel's answer decides.",
+    "Ignore cgroups that the user may not write to; true is not supported yet. With auto, the kernel's answer decides.",
 );
 static CRIU: Flag = Flag::new("criu", Value::File("FILE"), "Ignored, as by newer runc.").hide();
 /// Prints the version.
@@ -55,7 +55,9 @@ pub(super) fn start_log(arguments: &Arguments) -> Result<()> {
 
 /// What the library wants to know of the flags.
 pub(super) fn read(arguments: &Arguments) -> Result<Globals> {
-    arguments.choice(&ROOTLESS)?;
+    if arguments.choice(&ROOTLESS)? == "true" {
+        return Err(Error::invalid("--rootless true: containers of an ordinary user are not supported yet; run as root"));
+    }
     let root = arguments.path(&ROOT)?;
     Ok(Globals {
         root_given: root.is_some(),

@@ -144,8 +144,9 @@ impl<'a> Creation<'a> {
         let mut launch = Launch::new(&plan, self.options.preserve_fds + Launch::listen_fds())?;
         let mut made = cgroup::Made::default();
         let mut identities = Vec::new();
-        for (_, step) in plan.runtime_steps() {
+        for (number, step) in plan.runtime_steps() {
             fault::point();
+            log::debug!("{}: step {number}: {step}", self.id);
             match step {
                 RuntimeStep::MakeState => self.make_state()?,
                 RuntimeStep::Cgroup(step) => identities.extend(made.run(step)?),

@@ -87,7 +87,8 @@ fn start(
     let mut launch = Launch::new(plan, options.preserve_fds)?;
     let mut init = Some(init);
     let v2 = place.map(cgroup::Place::v2_dir).transpose()?.flatten();
-    for (_, step) in plan.runtime_steps() {
+    for (number, step) in plan.runtime_steps() {
+        log::debug!("exec: step {number}: {step}");
         match step {
             RuntimeStep::Open(slot, source) => {
                 let given = match source {
