@@ -56,7 +56,9 @@ pub(super) fn start_log(arguments: &Arguments) -> Result<()> {
 /// What the library wants to know of the flags.
 pub(super) fn read(arguments: &Arguments) -> Result<Globals> {
     if arguments.choice(&ROOTLESS)? == "true" {
-        return Err(Error::invalid("--rootless true: containers of an ordinary user are not supported yet; run as root"));
+        return Err(Error::invalid(
+            "--rootless true: containers of an ordinary user are not supported yet; run as root",
+        ));
     }
     let root = arguments.path(&ROOT)?;
     Ok(Globals {

@@ -1,15 +1,11 @@
 //! Ending containers: one idempotent replay of the undo record, whoever asks for it.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use super::store::{self, Directory, Locked};
-use super::{ContainerId, Globals, Status, fault, identity, status};
+use super::{ContainerId, Globals, PATIENCE, Status, fault, identity, status};
 use crate::undo::{self, Identity, Undo};
 use crate::{Error, Kind, Result, cgroup, sys};
-
-/// How long a killed process may take to end before the command gives up and says where it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Removes a stopped container; with `force` one in any state, and none that does not exist.
 pub fn delete(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {

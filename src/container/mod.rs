@@ -18,6 +18,7 @@ mod terminal;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use cleanup::{delete, gc};
 pub use create::{create, plan};
@@ -28,6 +29,9 @@ pub use start::start;
 pub use status::{list, pids, state};
 
 use crate::{Error, Result};
+
+/// How long another command's lock, a killed process or a freeze is waited for before a command gives up and says why.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What every command shares: where state lives and who manages cgroups.
 #[derive(Debug, Clone)]

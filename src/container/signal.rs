@@ -2,8 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use super::cleanup::PATIENCE;
-use super::{ContainerId, Globals, Status, identity, status};
+use super::{ContainerId, Globals, PATIENCE, Status, identity, status};
 use crate::{Error, Kind, Result, sys};
 
 /// Sends a signal to init, or to every process of the container.

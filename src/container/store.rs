@@ -16,8 +16,7 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::ContainerId;
-use super::cleanup::PATIENCE;
+use super::{ContainerId, PATIENCE};
 use crate::undo::Identity;
 use crate::{Context, Error, Kind, Result, cgroup};
 

@@ -112,7 +112,7 @@ pub fn spawn(what: &Spawn, write_maps: impl FnOnce(i32) -> crate::Result<()>) ->
     restore_signals(&old);
     let spawned = outcome?;
     // Read only now: the child wrote it before it ended, and it ended or executed init before this point.
-    let errno = unsafe_read_errno(&child);
+    let errno = errno_of(&child);
     if errno != 0 {
         let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(spawned.pid), None);
         return Err(crate::Error::from(Errno::from_raw(errno)).context("execute init"));
@@ -149,7 +149,7 @@ fn finish_with_maps(
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-fn unsafe_read_errno(child: &Child) -> i32 {
+fn errno_of(child: &Child) -> i32 {
     // SAFETY: a plain read of an initialised field that the child may have written through the same address.
     let errno = unsafe { std::ptr::read_volatile(&raw const child.errno) };
     -errno as i32
