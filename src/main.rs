@@ -6,6 +6,7 @@
 #![no_main]
 
 /// Called by the C library's start code. Arguments reach `std::env::args_os` by themselves.
+// SAFETY: the C library's start code calls a symbol of this name and signature, and no other crate defines one.
 #[unsafe(no_mangle)]
 extern "C" fn main() -> i32 {
     nfrun::sys::begin();
