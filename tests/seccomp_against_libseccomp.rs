@@ -3,17 +3,23 @@
 //! libseccomp is asked through tests/seccomp/libseccomp.c, a process of its own, so that nothing here links it. Where
 //! there is no C compiler or no libseccomp-dev the tests say so and pass; NFRUN_TEST_LIBSECCOMP=1 makes them fail there.
 //!
-//! What differs on purpose is written down in `Reference::verdict` and in `skipped`, and nowhere else.
+//! What differs on purpose is written down in `Reference::verdicts` and in `sub_call_mask`, and nowhere else. Where one call
+//! has several rules with conditions of which one is an order (LT, LE, GE, GT), libseccomp 2.5.4 merges the comparisons of
+//! their high words and lets pass what no rule allows; there a model of what the profile means is asked in its place, which
+//! is held against libseccomp everywhere else.
 
 #[path = "seccomp/interpreter.rs"]
 mod interpreter;
 #[path = "seccomp/libseccomp.rs"]
 mod libseccomp;
+#[path = "seccomp/model.rs"]
+mod model;
 #[path = "seccomp/random.rs"]
 mod random;
 
 use interpreter::{Call, run};
 use libseccomp::Libseccomp;
+use model::Model;
 use oci_spec::runtime::LinuxSeccomp;
 use random::Random;
 use serde_json::{Value, json};
@@ -69,6 +75,7 @@ struct Reference {
     default: u32,
     /// For each architecture in the filter the greatest number that the profile names.
     newest: Vec<(&'static Arch, Option<u32>)>,
+    model: Model,
     /// libseccomp refused a rule, as runc then refuses the container.
     refused: bool,
 }
@@ -83,36 +90,55 @@ impl Reference {
             library.arch(arch.token);
             newest.push((arch, None));
         }
-        let mut refused = false;
+        let (mut refused, mut model) = (false, Model::new(default));
         for rule in profile["syscalls"].as_array().into_iter().flatten() {
             let action = word(&rule["action"], &rule["errnoRet"]);
             for name in rule["names"].as_array().into_iter().flatten() {
                 let name = name.as_str().expect("a name");
                 for (arch, newest) in &mut newest {
                     *newest = (*newest).max(number_or_carrier(library, arch, name));
+                    model.add(library, arch, name, rule);
                 }
                 if action != default {
                     refused |= alternatives(rule).iter().any(|args| !library.rule(action, name, args));
                 }
             }
         }
-        Self { program: library.program(optimize), default, newest, refused }
+        Self { program: library.program(optimize), default, newest, model, refused }
     }
 
-    /// The verdict on a call, with what nfrun does otherwise on purpose:
-    /// newer calls get ENOSYS on every architecture of the filter, not on those alone that `architectures` lists.
-    fn verdict(&self, call: &Call) -> u32 {
-        let lets_pass = matches!(self.default >> 16, 0x7fff | 0x7ffc | 0x7ff0);
-        let x32 = call.arch == X86_64 && call.number >= X32_BIT;
-        let arch = self.newest.iter().find(|(arch, _)| arch.audit == call.arch && x32 == (arch.token == X32));
-        match arch {
-            Some((arch, Some(newest))) if !lets_pass && call.number > *newest => {
-                // ARM's private calls are far above the others; they make no call between them old.
-                let private = arch.word == "SCMP_ARCH_ARM" && call.number >= 0xf_0000;
-                if private { run(&self.program, call).0 } else { ENOSYS }
-            }
-            _ => run(&self.program, call).0,
+    /// The verdicts on a call that are right.
+    ///
+    /// Newer calls get ENOSYS on every architecture of the filter; runc leaves out those that `architectures` does not list.
+    fn verdicts(&self, call: &Call) -> Vec<u32> {
+        if self.is_newer(call) {
+            return vec![ENOSYS];
         }
+        let theirs = run(&self.program, call).0;
+        let Some(_) = self.arch_of(call) else { return vec![theirs] };
+        let meant = self.model.verdicts(call);
+        if self.model.is_simple(call) {
+            assert!(
+                meant.contains(&theirs),
+                "the model is wrong: {call:x?}: {meant:x?}, not {theirs:#x}: {:x?}",
+                self.model.ways(call)
+            );
+            return vec![theirs];
+        }
+        meant
+    }
+
+    fn arch_of(&self, call: &Call) -> Option<&(&'static Arch, Option<u32>)> {
+        let x32 = call.arch == X86_64 && call.number >= X32_BIT;
+        self.newest.iter().find(|(arch, _)| arch.audit == call.arch && x32 == (arch.token == X32))
+    }
+
+    /// Whether the profile's author did not know the call. ARM's private calls, far above all others, are never new.
+    fn is_newer(&self, call: &Call) -> bool {
+        let lets_pass = matches!(self.default >> 16, 0x7fff | 0x7ffc | 0x7ff0);
+        let Some((arch, Some(newest))) = self.arch_of(call) else { return false };
+        let private = arch.word == "SCMP_ARCH_ARM" && call.number >= 0xf_0000;
+        !lets_pass && !private && call.number > *newest
     }
 }
 
@@ -130,7 +156,7 @@ fn number_or_carrier(library: &mut Libseccomp, arch: &Arch, name: &str) -> Optio
 
 /// The direct number of a call that is also multiplexed, which libseccomp does not tell by name but the other way round.
 fn direct(library: &mut Libseccomp, arch: &Arch, name: &str) -> Option<u32> {
-    (300..=arch.last).map(|number| arch.base + number).find(|number| library.name(arch.token, *number) == name)
+    (1..=arch.last).map(|number| arch.base + number).find(|number| library.name(arch.token, *number) == name)
 }
 
 /// The word that an action returns.
@@ -175,16 +201,19 @@ fn compare(profile: &Value, reference: &Reference, random: &mut Random, what: &s
     let (values, numbers) = (values_of(profile), 0..600);
     for (arch, _) in &reference.newest {
         for number in numbers.clone().chain([0xf_0001, 0xf_0005, 0x3fff_ffff]) {
-            // Where arguments count, many are tried; a number that no rule has is tried once.
-            for _ in 0..if number < 600 { 12 } else { 1 } {
-                let args = std::array::from_fn(|_| random.near(&values));
-                let call = Call { number: arch.base.wrapping_add(number), arch: arch.audit, args };
-                let (ours, theirs) = (run(&program, &call).0, reference.verdict(&call));
-                if ours != theirs {
+            let number_here = arch.base.wrapping_add(number);
+            for _ in 0..if reference.model.knows(arch.audit, number_here) { 20 } else { 1 } {
+                let mut args = std::array::from_fn(|_| random.near(&values));
+                if let Some(mask) = sub_call_mask(arch, number) {
+                    args[0] &= mask;
+                }
+                let call = Call { number: number_here, arch: arch.audit, args };
+                let (ours, right) = (run(&program, &call).0, reference.verdicts(&call));
+                if !right.contains(&ours) {
                     let rules = profile["syscalls"].as_array().into_iter().flatten();
                     let rules: Vec<_> = rules.map(Value::to_string).collect();
                     panic!(
-                        "{what}: {call:x?} of {}: {ours:#x}, not {theirs:#x}: default {} {}: {:?} {rules:#?}",
+                        "{what}: {call:x?} of {}: {ours:#x}, not {right:x?}: default {} {}: {:?} {rules:#?}",
                         arch.word, profile["defaultAction"], profile["defaultErrnoRet"], profile["architectures"]
                     );
                 }
@@ -193,7 +222,19 @@ fn compare(profile: &Value, reference: &Reference, random: &mut Random, what: &s
     }
     for audit in ARCHS.iter().map(|arch| arch.audit).chain([0, 0x1234]) {
         let call = Call { number: 1, arch: audit, args: [0; 6] };
-        assert_eq!(run(&program, &call).0, reference.verdict(&call), "{what}: {call:x?}: {profile:#}");
+        let right = reference.verdicts(&call);
+        assert!(right.contains(&run(&program, &call).0), "{what}: {call:x?}: {profile:#}");
+    }
+}
+
+/// What the kernel looks at to tell the parts of socketcall(2) and of ipc(2); nfrun does too. libseccomp compares the whole
+/// argument, so that a version in the upper half of ipc's evades a rule.
+fn sub_call_mask(arch: &Arch, number: u32) -> Option<u64> {
+    let multiplexes = ["SCMP_ARCH_X86", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_MIPSEL"].contains(&arch.word);
+    match number {
+        102 if multiplexes => Some(u32::MAX.into()),
+        117 if multiplexes => Some(u16::MAX.into()),
+        _ => None,
     }
 }
 
@@ -237,7 +278,7 @@ fn every_number_that_libseccomp_knows_is_in_the_table() {
 fn random_profiles_get_the_verdicts_of_libseccomp() {
     let Some(mut library) = Libseccomp::start() else { return };
     let (mut compared, mut refused) = (0, 0);
-    for seed in 1..=2000 {
+    for seed in 1..=seeds() {
         let mut random = Random::new(seed);
         let profile = random.profile(&mut library);
         let reference = Reference::of(&profile, &mut library, random.one_in(2));
@@ -249,7 +290,12 @@ fn random_profiles_get_the_verdicts_of_libseccomp() {
         compared += 1;
     }
     eprintln!("{compared} profiles compared, {refused} refused by libseccomp");
-    assert!(compared > 1000);
+    assert!(compared > refused);
+}
+
+/// How many profiles to try; more for a long run.
+fn seeds() -> u64 {
+    std::env::var("NFRUN_TEST_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(1000)
 }
 
 /// Debian's golang-github-containers-common: the default of podman and others, as an engine hands it to a runtime.

@@ -17,6 +17,10 @@ const NOT_FOR_X32: &str = "map_shadow_stack";
 /// Where the table puts ARM's private calls (0x0f0000 and up), see `Arch::number`.
 const PRIVATE: u16 = 0x3f0;
 
+/// Calls with 64-bit times on 32-bit architectures, which the crate also gives to these columns; their headers do not.
+const ONLY_32BIT: std::ops::RangeInclusive<u16> = 403..=423;
+const GENERIC_64BIT: [usize; 2] = [3, 9];
+
 /// What the crate leaves out or names otherwise than the kernel's headers do: columns, and the code in them.
 const LEFT_OUT: &[(&str, &[usize], u16)] =
     &[("break", &[2, 6, 7, 10], 17), ("newfstatat", &[3, 9], 79), ("set_mempolicy_home_node", &[11], 450)];
@@ -47,6 +51,12 @@ fn from_the_sources(x32_header: &str) -> Table {
     column!(table, 9, loongarch64, 0);
     column!(table, 10, mips, 4000);
     column!(table, 11, mips64, 5000);
+    for numbers in table.values_mut() {
+        for column in GENERIC_64BIT {
+            numbers[column] = numbers[column].filter(|number| !ONLY_32BIT.contains(number));
+        }
+    }
+    table.remove("fstatat");
     for (name, columns, number) in LEFT_OUT {
         for column in *columns {
             table.entry((*name).to_owned()).or_default()[*column] = Some(*number);

@@ -88,24 +88,15 @@ pub(super) fn for_arch(conditions: &Conditions, arch: &Arch) -> Option<Condition
     conditions.iter().any(Option::is_some).then_some(conditions)
 }
 
-/// Which of two sets of conditions is asked first where both may hold: the one whose first argument is a later one, as
-/// libseccomp has it, then the one whose first test is more specific, and so on; what ends earlier comes later.
+/// Which of two sets of conditions is asked first where both may hold, as libseccomp has it: the one whose first
+/// argument is a later one, else the one whose first test is more specific, and so on; of two that begin alike the shorter
+/// one, so that a rule without conditions replaces those with some for a multiplexed call too.
 pub(super) fn precedence(a: &Conditions, b: &Conditions) -> Ordering {
-    for index in 0..a.len() {
-        let more = |all: &Conditions| all[index + 1..].iter().any(Option::is_some);
-        let order = match (a[index], b[index]) {
-            (Some(a), Some(b)) => a.precedence(b),
-            (Some(_), None) if more(b) => Ordering::Greater,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) if more(a) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => Ordering::Equal,
-        };
-        if order != Ordering::Equal {
-            return order;
-        }
-    }
-    Ordering::Equal
+    let orders = a.iter().zip(b).map(|pair| match pair {
+        (Some(a), Some(b)) => a.precedence(*b),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    });
+    orders.fold(Ordering::Equal, Ordering::then)
 }
 
 /// Assembles the conditions: to `holds` where all hold, else to `fails`.

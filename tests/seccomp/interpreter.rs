@@ -30,10 +30,9 @@ impl Call {
 
 /// What a program (an array of struct sock_filter) returns for a call, and how many instructions it took.
 pub fn run(program: &[u8], call: &Call) -> (u32, usize) {
-    let instructions: Vec<&[u8]> = program.chunks_exact(8).collect();
     let (mut at, mut a, mut steps) = (0, 0, 0);
     loop {
-        let [c0, c1, jt, jf, k0, k1, k2, k3] = *instructions[at] else { unreachable!() };
+        let [c0, c1, jt, jf, k0, k1, k2, k3] = program[8 * at..8 * at + 8] else { unreachable!() };
         let k = u32::from_ne_bytes([k0, k1, k2, k3]);
         (at, steps) = (at + 1, steps + 1);
         let skip = |taken: bool| usize::from(if taken { jt } else { jf });
