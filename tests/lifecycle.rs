@@ -290,3 +290,15 @@ fn gc_finishes_nothing_that_is_whole() {
     c.runtime(&["gc"]).ok();
     assert_eq!(c.status(), "running");
 }
+
+#[test]
+fn a_program_named_as_init_is_does_not_look_created() {
+    not_in_runc!("it has another mark of that state");
+    let c = Container::new(&["/tmp/nfrun-init/busybox", "sleep", "1000"]);
+    std::fs::create_dir_all(c.rootfs("/tmp/nfrun-init")).unwrap();
+    std::fs::copy("/bin/busybox", c.rootfs("/tmp/nfrun-init/busybox")).unwrap();
+    c.create().start();
+    let state: Value = serde_json::from_str(c.on_id(&["state"]).ok()).unwrap();
+    assert_eq!(state["status"], "running");
+    c.on_id(&["delete", "--force"]).ok();
+}

@@ -247,3 +247,34 @@ fn the_rootfs_of_a_user_namespace_keeps_its_owners() {
     c.run().ok();
     assert_eq!(fs::metadata(c.rootfs("/etc/passwd")).unwrap().uid(), 100_000);
 }
+
+#[test]
+fn maps_that_the_kernel_refuses_end_the_create_with_words_and_leave_nothing() {
+    not_in_runc!("it says it in other words");
+    let c = Container::idle().with(|config| {
+        push(&mut config["linux"]["namespaces"], json!({"type": "user"}));
+        let map = json!([{"containerID": 0, "hostID": 4294967295u32, "size": 1}]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+    });
+    let before = c.leftovers();
+    let output = c.try_create();
+    assert!(output.code == 1 && output.stderr.contains("linux.uidMappings"), "{output:?}");
+    before.assert_nothing_new();
+}
+
+#[test]
+fn a_time_namespace_in_a_user_namespace_has_its_offsets() {
+    not_in_runc!("Debian's has no time namespaces");
+    let c = Container::new(&["cat", "/proc/uptime"]).with(|config| {
+        push(&mut config["linux"]["namespaces"], json!({"type": "user"}));
+        push(&mut config["linux"]["namespaces"], json!({"type": "time"}));
+        let map = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+        config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 10000000, "nanosecs": 0}});
+    });
+    let output = c.on_id(&["run", "--bundle", "bundle"]);
+    let uptime: f64 = output.stdout.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    assert!(uptime > 1e7, "{output:?}");
+}

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -43,8 +44,14 @@ impl Config {
 }
 
 fn read_bounded(path: &Path) -> Result<String> {
-    let file = std::fs::File::open(path).context(|| "open")?;
-    let length = file.metadata()?.len();
+    // A FIFO in the file's place must not hold the command up.
+    let options = &mut std::fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).context(|| "open")?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(Error::invalid("is not a regular file"));
+    }
+    let length = found.len();
     let too_long =
         || Error::invalid(format!("is larger than {} MiB: this is no container's configuration", MOST_BYTES >> 20));
     if length > MOST_BYTES {

@@ -47,14 +47,12 @@ pub fn remove_made(path: &Path, inode: u64, timeout: Duration) -> Result<bool> {
     Ok(true)
 }
 
-/// Ends what is in a container's own cgroup and removes it, if it still is the one with this inode, where that is known.
+/// Ends what is in a container's own cgroup and removes it, if it still is the one with this inode.
 ///
 /// # Errors
 /// As [`Place::remove`].
-pub fn remove_leaf(path: &Path, inode: Option<u64>, timeout: Duration) -> Result<()> {
-    if let Some(inode) = inode
-        && !is_still(path, inode)?
-    {
+pub fn remove_leaf(path: &Path, inode: u64, timeout: Duration) -> Result<()> {
+    if !is_still(path, inode)? {
         return Ok(());
     }
     let path = path.to_string_lossy();

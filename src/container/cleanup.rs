@@ -67,8 +67,8 @@ pub fn undo(locked: Locked) -> Result<()> {
         fault::point();
         match step {
             Undo::EndProcess(identity) => end_process(identity)?,
-            // A directory of which only the intent is known did not exist when that was written.
-            Undo::RemoveCgroup { path, leaf: true, inode } => cgroup::remove_leaf(path, *inode, PATIENCE)?,
+            Undo::RemoveCgroup { path, leaf: true, inode: Some(inode) } => cgroup::remove_leaf(path, *inode, PATIENCE)?,
+            // Nothing of ours was started before the identity was noted: what is inside is another's, and stays.
             Undo::RemoveCgroup { path, inode, .. } => drop(cgroup::remove_unused(path, *inode)?),
         }
     }

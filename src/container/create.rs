@@ -141,7 +141,7 @@ impl<'a> Creation<'a> {
 
     fn perform(&mut self, mut console: Option<OwnedFd>) -> Result<Spawned> {
         let plan = std::mem::take(&mut self.planned.plan);
-        let mut launch = Launch::new(&plan, self.options.preserve_fds + Launch::listen_fds())?;
+        let mut launch = Launch::new(&plan, self.options.preserve_fds.saturating_add(Launch::listen_fds()))?;
         let mut made = cgroup::Made::default();
         let mut identities = Vec::new();
         for (number, step) in plan.runtime_steps() {

@@ -42,6 +42,14 @@ fn start_time(pid: i32) -> Result<u64> {
 
 /// Whether the process still is init, waiting for `start`: the program that it runs says so.
 pub fn is_waiting(pid: i32) -> bool {
-    let program = std::fs::read_link(format!("/proc/{pid}/exe"));
-    program.is_ok_and(|path| path.as_os_str().to_string_lossy().contains("nfrun-init"))
+    let path = format!("/proc/{pid}/exe");
+    let named = |path: std::path::PathBuf| {
+        // A sealed memfd, or the file on a mount that no path leads to; a process inside can run neither by these names.
+        path.as_os_str() == "/memfd:nfrun-init (deleted)" || path.as_os_str() == "/nfrun-init"
+    };
+    if !std::fs::read_link(&path).is_ok_and(named) {
+        return false;
+    }
+    // A file of the image can have the name, not the place: init's lies on a filesystem of memory without a path.
+    nix::sys::statfs::statfs(path.as_str()).is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
 }

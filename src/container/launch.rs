@@ -46,6 +46,9 @@ impl Launch {
 
     /// Everything that does not depend on the plan's steps. Descriptors to be preserved must be open.
     pub fn new(plan: &Plan, preserve: u32) -> Result<Self> {
+        if preserve > 1 << 20 {
+            return Err(Error::invalid(format!("--preserve-fds {preserve}: no process has so many descriptors")));
+        }
         for fd in 3..3 + preserve as i32 {
             if sys::inherited(fd).is_none() {
                 return Err(Error::invalid(format!(

@@ -221,12 +221,14 @@ pub fn unshare(kinds: u64) -> Outcome {
     sys!(__NR_unshare, kinds).map(drop)
 }
 
-/// clone3(2) as fork, with the child as a sibling of the caller: Some(pid) in the caller, None in the child.
-pub fn fork_sibling(kinds: u64) -> Outcome<Option<i32>> {
+/// clone3(2) as fork, with the child as a sibling of the caller: true in the caller. The kernel stores the child's pid,
+/// as the caller knows it, before the child runs: CLONE_PARENT_SETTID.
+pub fn fork_sibling(kinds: u64, pid_place: &core::sync::atomic::AtomicI32) -> Outcome<bool> {
     let mut arguments = [0u64; 11];
-    arguments[0] = kinds | u64::from(k::CLONE_PARENT);
+    arguments[0] = kinds | u64::from(k::CLONE_PARENT | k::CLONE_PARENT_SETTID);
+    arguments[3] = pid_place.as_ptr() as u64;
     let pid = sys!(__NR_clone3, arguments.as_ptr(), size_of_val(&arguments))?;
-    Ok((pid != 0).then_some(pid as i32))
+    Ok(pid != 0)
 }
 
 pub fn setsid() -> Outcome {

@@ -22,6 +22,8 @@ struct Child {
     maps: i64,
     errno: i64,
     word: u64,
+    /// The child's copy of that pipe's other end, without which it would never see the caller's end.
+    close: i64,
 }
 
 /// struct clone_args: clone3(2).
@@ -83,6 +85,7 @@ pub fn spawn(what: &Spawn, write_maps: impl FnOnce(i32) -> crate::Result<()>) ->
         maps: maps.as_ref().map_or(-1, |(read, _)| i64::from(read.as_raw_fd())),
         errno: 0,
         word: 0,
+        close: maps.as_ref().map_or(-1, |(_, write)| i64::from(write.as_raw_fd())),
     };
     let mut pidfd = -1i32;
     let mut flags = what.kinds | (libc::CLONE_VM | libc::CLONE_PIDFD) as u64 | CLONE_CLEAR_SIGHAND;
@@ -184,6 +187,10 @@ fn clone_and_exec(args: &mut CloneArgs, child: &mut Child) -> libc::c_long {
             "mov rdi, [r12 + 40]",
             "test rdi, rdi",
             "js 2f",
+            "mov rdi, [r12 + 64]",
+            "mov eax, 3", // close
+            "syscall",
+            "mov rdi, [r12 + 40]",
             "lea rsi, [r12 + 56]",
             "mov edx, 1",
             "xor eax, eax",

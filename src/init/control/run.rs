@@ -55,6 +55,8 @@ fn close_descriptors(context: &mut Context) -> Result<(), Failure> {
 }
 
 fn await_start(context: &mut Context) -> Result<(), Failure> {
+    // A signal that comes now is for this process: held back, it would hit the command as it starts.
+    sys::reset_signals();
     loop {
         let connection = sys::accept(context.listener)?;
         let mut word = [0];

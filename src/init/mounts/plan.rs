@@ -336,7 +336,6 @@ fn copied_tmpfs(
             covering.display()
         )));
     }
-    let (set, _) = options.attributes();
     let what = Source::CopiedTmpfs {
         rootfs: scene.rootfs.to_owned(),
         target: target.to_owned(),
@@ -344,7 +343,6 @@ fn copied_tmpfs(
         attributes: 0,
     };
     let with = Options { set: options.set, ..Options::default() };
-    let _ = set;
     attach_tree(what, Path::new("tmpfs"), target, true, &with, field, draft)
 }
 

@@ -9,7 +9,7 @@ wire! {
         New { kind: Text<'a>, source: Text<'a>, target: Text<'a>, flags: u64, data: Text<'a> } = 0,
         /// Attach a tree that the runtime opened. `set` and `clear` are MOUNT_ATTR_* bits.
         Bind { tree: Slot, source: Text<'a>, target: Text<'a>, directory: bool, set: u64, clear: u64 } = 1,
-        /// Bind a path of the container's own tree, such as a source inside the root.
+        /// Set a mount's propagation, of all below it too where the flags say so.
         Propagation { target: Text<'a>, flags: u64 } = 2,
         /// Set and clear attributes of a mount and all below it: mount_setattr(2), AT_RECURSIVE.
         SetRecursively { target: Text<'a>, set: u64, clear: u64 } = 4,

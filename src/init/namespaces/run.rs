@@ -1,8 +1,6 @@
 //! Joining and making namespaces.
 
-use core::sync::atomic::Ordering;
-
-use linux_raw_sys::errno::{ENOSYS, EPERM};
+use linux_raw_sys::errno::{EACCES, ENOSYS, EPERM};
 use linux_raw_sys::general::{AT_FDCWD, CLONE_NEWUSER, O_WRONLY};
 
 use linux_raw_sys::prctl::PR_SET_DUMPABLE;
@@ -38,7 +36,18 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
         },
         Step::RaiseLoopback {} => Ok(sys::raise_interface(b"lo")?),
         Step::OffsetClocks { offsets } => {
-            let file = sys::open(AT_FDCWD, c"/proc/self/timens_offsets", O_WRONLY, 0).during(Act::Open)?;
+            let open = || sys::open(AT_FDCWD, c"/proc/self/timens_offsets", O_WRONLY, 0);
+            let file = match open() {
+                // Becoming root of a user namespace made this process's files the host's: proc(5), PR_SET_DUMPABLE.
+                Err(errno) if errno == EACCES as i32 => {
+                    sys::prctl(PR_SET_DUMPABLE, 1, 0)?;
+                    let file = open();
+                    hide_from_tracers()?;
+                    file
+                }
+                file => file,
+            }
+            .during(Act::Open)?;
             let outcome = sys::write(file, offsets.0.to_bytes()).map(drop).during(Act::Write);
             sys::close(file);
             outcome
@@ -87,8 +96,7 @@ fn become_root() -> Result<(), Failure> {
 }
 
 fn fork(kinds: u64, context: &mut Context) -> Result<(), Failure> {
-    if let Some(pid) = sys::fork_sibling(kinds)? {
-        context.progress.forked.store(pid, Ordering::Release);
+    if sys::fork_sibling(kinds, &context.progress.forked)? {
         sys::exit(0);
     }
     Ok(())
