@@ -1,6 +1,8 @@
 //! Ending containers: one idempotent replay of the undo record, whoever asks for it.
 
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use super::store::{self, Directory, Locked};
 use super::{ContainerId, Globals, PATIENCE, Status, fault, identity, status};
@@ -108,6 +110,22 @@ pub fn gc(globals: &Globals) -> Result<Vec<String>> {
     failed.map_or(Ok(finished), Err)
 }
 
+/// Whether nothing that the record says was made is there any more: its boot is over, although this one has lasted
+/// longer. A container that only has stopped still has its cgroups.
+fn has_vanished(record: &undo::Record) -> bool {
+    let undos = record.undos();
+    let made: Vec<_> = undos
+        .iter()
+        .filter_map(|step| match step {
+            Undo::RemoveCgroup { path, inode: Some(inode), .. } => Some((path, *inode)),
+            _ => None,
+        })
+        .collect();
+    let lives = undos.iter().any(|step| matches!(step, Undo::EndProcess(who) if identity::find(who).is_some()));
+    let is_there = |(path, inode): &(&PathBuf, u64)| std::fs::metadata(path).is_ok_and(|found| found.ino() == *inode);
+    !made.is_empty() && !lives && !made.iter().any(is_there)
+}
+
 fn collect(globals: &Globals, id: &ContainerId) -> Result<bool> {
     let directory = match Directory::open(&globals.root, id) {
         Err(error) if error.kind() == Kind::NoSuchContainer => return Ok(false),
@@ -115,8 +133,8 @@ fn collect(globals: &Globals, id: &ContainerId) -> Result<bool> {
     };
     let Ok(Some(locked)) = directory.try_lock()? else { return Ok(false) };
     let half_made = locked.directory.state()?.is_none();
-    let earlier_boot = undo::read(&locked.directory)?.is_some_and(|record| record.is_of_earlier_boot());
-    if half_made || earlier_boot {
+    let record = undo::read(&locked.directory)?;
+    if half_made || record.is_some_and(|record| record.is_of_earlier_boot() || has_vanished(&record)) {
         undo(locked)?;
         return Ok(true);
     }
