@@ -302,3 +302,21 @@ fn a_program_named_as_init_is_does_not_look_created() {
     assert_eq!(state["status"], "running");
     c.on_id(&["delete", "--force"]).ok();
 }
+
+/// vm.memfd_noexec belongs to a pid namespace (Linux 6.3), so the test's own one is set.
+#[test]
+fn where_executable_memfds_are_forbidden_a_container_is_created_started_and_entered() {
+    not_in_runc!("it has another way in");
+    let c = Container::idle();
+    let root = c.dir.join("forbidding");
+    let script = r#"echo 2 2> /dev/null > /proc/sys/vm/memfd_noexec || { echo unknown; exit; }
+        "$0" --root "$1" create --bundle bundle x < /dev/null > /dev/null 2>&1 && "$0" --root "$1" state x | grep -o '"created",'
+        "$0" --root "$1" start x && "$0" --root "$1" exec x echo entered; "$0" --root "$1" delete --force x"#;
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount", "--mount-proc", "sh", "-c", script]).arg(binary()).arg(&root);
+    let output = c.finish(command.current_dir(&c.dir));
+    if output.stdout == "unknown\n" {
+        skip!("this kernel has no vm.memfd_noexec");
+    }
+    assert_eq!(output.stdout, "\"created\",\nentered\n", "{output:?}");
+}
