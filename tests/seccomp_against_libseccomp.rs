@@ -4,9 +4,10 @@
 //! there is no C compiler or no libseccomp-dev the tests say so and pass; NFRUN_TEST_LIBSECCOMP=1 makes them fail there.
 //!
 //! What differs on purpose is written down in `Reference::verdicts` and in `sub_call_mask`, and nowhere else. Where one call
-//! has several rules with conditions of which one is an order (LT, LE, GE, GT), libseccomp 2.5.4 merges the comparisons of
+//! has several rules with conditions of which one is no equality (EQ, MASKED_EQ), libseccomp 2.5.4 merges the comparisons of
 //! their high words and lets pass what no rule allows; there a model of what the profile means is asked in its place, which
-//! is held against libseccomp everywhere else.
+//! is held against libseccomp everywhere else. The model also stands in where libseccomp 2.5.4 forgets to load the number of the
+//! call for one architecture of several and so compares the architecture with numbers (`Run::saw_number`).
 
 #[path = "seccomp/interpreter.rs"]
 mod interpreter;
@@ -17,7 +18,7 @@ mod model;
 #[path = "seccomp/random.rs"]
 mod random;
 
-use interpreter::{Call, run};
+use interpreter::{Call, Run, run};
 use libseccomp::Libseccomp;
 use model::Model;
 use oci_spec::runtime::LinuxSeccomp;
@@ -114,10 +115,10 @@ impl Reference {
         if self.is_newer(call) {
             return vec![ENOSYS];
         }
-        let theirs = run(&self.program, call).0;
+        let Run { verdict: theirs, saw_number, .. } = run(&self.program, call);
         let Some(_) = self.arch_of(call) else { return vec![theirs] };
         let meant = self.model.verdicts(call);
-        if self.model.is_simple(call) {
+        if self.model.is_simple(call) && saw_number {
             assert!(
                 meant.contains(&theirs),
                 "the model is wrong: {call:x?}: {meant:x?}, not {theirs:#x}: {:x?}",
@@ -208,7 +209,7 @@ fn compare(profile: &Value, reference: &Reference, random: &mut Random, what: &s
                     args[0] &= mask;
                 }
                 let call = Call { number: number_here, arch: arch.audit, args };
-                let (ours, right) = (run(&program, &call).0, reference.verdicts(&call));
+                let (ours, right) = (run(&program, &call).verdict, reference.verdicts(&call));
                 if !right.contains(&ours) {
                     let rules = profile["syscalls"].as_array().into_iter().flatten();
                     let rules: Vec<_> = rules.map(Value::to_string).collect();
@@ -223,7 +224,7 @@ fn compare(profile: &Value, reference: &Reference, random: &mut Random, what: &s
     for audit in ARCHS.iter().map(|arch| arch.audit).chain([0, 0x1234]) {
         let call = Call { number: 1, arch: audit, args: [0; 6] };
         let right = reference.verdicts(&call);
-        assert!(right.contains(&run(&program, &call).0), "{what}: {call:x?}: {profile:#}");
+        assert!(right.contains(&run(&program, &call).verdict), "{what}: {call:x?}: {profile:#}");
     }
 }
 
@@ -264,7 +265,7 @@ fn every_number_that_libseccomp_knows_is_in_the_table() {
             let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": [word],
                 "syscalls": [{"names": [name], "action": "SCMP_ACT_TRAP"}]});
             let call = Call { number, arch: audit, args: [0; 6] };
-            if run(&compile(&profile), &call).0 != 0x3_0000 {
+            if run(&compile(&profile), &call).verdict != 0x3_0000 {
                 missing.push(format!("{word} {name} {number}"));
             }
             compared += 1;
@@ -284,6 +285,9 @@ fn random_profiles_get_the_verdicts_of_libseccomp() {
         let reference = Reference::of(&profile, &mut library, random.one_in(2));
         if reference.refused {
             refused += 1;
+            continue;
+        }
+        if reference.program.len() / 8 > 4096 {
             continue;
         }
         compare(&profile, &reference, &mut random, &format!("seed {seed}"));
@@ -309,10 +313,11 @@ fn the_default_profile_of_an_engine_gets_the_verdicts_of_libseccomp() {
         compare(&profile, &reference, &mut Random::new(seed), "the engine's default");
     }
     let program = compile(&profile);
-    let steps: Vec<_> = (0..450).map(|number| run(&program, &Call { number, arch: X86_64, args: [0; 6] }).1).collect();
+    let steps: Vec<_> =
+        (0..450).map(|number| run(&program, &Call { number, arch: X86_64, args: [0; 6] }).steps).collect();
     let mean = steps.iter().sum::<usize>() as f64 / steps.len() as f64;
     let theirs: Vec<_> =
-        (0..450).map(|number| run(&reference.program, &Call { number, arch: X86_64, args: [0; 6] }).1).collect();
+        (0..450).map(|number| run(&reference.program, &Call { number, arch: X86_64, args: [0; 6] }).steps).collect();
     eprintln!(
         "nfrun: {} instructions, {mean:.1} a call, at most {}; libseccomp: {} and {:.1}",
         program.len() / 8,

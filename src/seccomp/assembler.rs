@@ -1,6 +1,8 @@
 //! Classic BPF, assembled from its last instruction to its first: every jump of BPF goes forward, so that whatever an
 //! instruction jumps to is there already and its distance is known.
 
+use std::collections::HashMap;
+
 /// One instruction: struct sock_filter of linux/filter.h.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub(super) mod op {
 const REACH: usize = u8::MAX as usize;
 
 /// Where control goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Target {
     /// To an instruction, by how many were there when it was the first.
     Label(usize),
@@ -58,7 +60,12 @@ pub(super) struct Assembler {
     reversed: Vec<Instruction>,
     /// For each verdict the nearest instruction that returns it.
     returns: Vec<(u32, usize)>,
+    /// Where what `shared` was asked for is.
+    shared: HashMap<Shared, Target>,
 }
+
+/// An operation, its operand and where it goes.
+type Shared = (u16, u32, Target, Target);
 
 impl Assembler {
     /// Puts a comparison before all else: to `yes` where it holds, else to `no`.
@@ -72,6 +79,26 @@ impl Assembler {
         let no = self.within(no, REACH - 2);
         let (jt, jf) = (self.distance(yes) as u8, self.distance(no) as u8);
         self.push(Instruction { code, jt, jf, k })
+    }
+
+    /// The same, or what was put there for the same question before: calls with like conditions then share their code, on
+    /// all architectures whose arguments lie alike.
+    pub(super) fn shared_branch(&mut self, code: u16, k: u32, yes: Target, no: Target) -> Target {
+        self.share((code, k, yes, no), |to| to.branch(code, k, yes, no))
+    }
+
+    /// The same for an instruction that is no jump.
+    pub(super) fn shared_before(&mut self, code: u16, k: u32, then: Target) -> Target {
+        self.share((code, k, then, then), |to| to.before(code, k, then))
+    }
+
+    fn share(&mut self, what: Shared, put: impl FnOnce(&mut Self) -> Target) -> Target {
+        if let Some(target) = self.shared.get(&what) {
+            return *target;
+        }
+        let target = put(self);
+        self.shared.insert(what, target);
+        target
     }
 
     /// Puts an instruction that is no jump before what follows it.

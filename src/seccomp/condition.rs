@@ -118,16 +118,16 @@ fn assemble_test(to: &mut Assembler, arch: &Arch, index: usize, test: Test, yes:
     let low_word = match mask.low {
         0 => yes,
         mask => {
-            let decided = to.branch(decide, value.low, yes, no);
+            let decided = to.shared_branch(decide, value.low, yes, no);
             load(to, low, mask, decided)
         }
     };
     if mask.high == 0 {
         return low_word;
     }
-    let mut high_word = to.branch(op::JEQ, value.high, low_word, no);
+    let mut high_word = to.shared_branch(op::JEQ, value.high, low_word, no);
     if test.compare != Compare::Equal {
-        high_word = to.branch(op::JGT, value.high, yes, high_word);
+        high_word = to.shared_branch(op::JGT, value.high, yes, high_word);
     }
     load(to, high, mask.high, high_word)
 }
@@ -137,8 +137,8 @@ fn load(to: &mut Assembler, offset: u32, mask: u32, then: Target) -> Target {
     if matches!(then, Target::Return(_)) {
         return then;
     }
-    let then = if mask == u32::MAX { then } else { to.before(op::AND, mask, then) };
-    to.before(op::LOAD, offset, then)
+    let then = if mask == u32::MAX { then } else { to.shared_before(op::AND, mask, then) };
+    to.shared_before(op::LOAD, offset, then)
 }
 
 /// The two words of a 64-bit value.

@@ -35,9 +35,11 @@ fn section<'a>(to: &mut Assembler, family: impl Iterator<Item = &'a Calls>) -> T
     for calls in &family {
         add_leaves(to, calls, &mut leaves);
     }
-    let last = family.last().map(|calls| calls.arch);
-    if last.is_some_and(|arch| arch.has_x32_beside_it()) {
+    if family.last().is_some_and(|calls| calls.arch.has_x32_beside_it()) {
+        let newer = leaves.last().map(|leaf| leaf.target);
         leaves.push(Leaf { from: X32_BIT, target: Target::Return(RET_KILL) });
+        // -1 is no call of x32's: programs make it to see it refused, tracers to skip a call.
+        leaves.extend(newer.map(|target| Leaf { from: u32::MAX, target }));
     }
     let search = search(to, &leaves);
     match search {

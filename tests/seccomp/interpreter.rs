@@ -28,23 +28,37 @@ impl Call {
     }
 }
 
-/// What a program (an array of struct sock_filter) returns for a call, and how many instructions it took.
-pub fn run(program: &[u8], call: &Call) -> (u32, usize) {
-    let (mut at, mut a, mut steps) = (0, 0, 0);
+/// What a program did with a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// What it returned: SECCOMP_RET_* with its data.
+    pub verdict: u32,
+    /// How many instructions it took.
+    pub steps: usize,
+    /// Whether it looked at the call's number.
+    pub saw_number: bool,
+}
+
+/// Runs a program (an array of struct sock_filter) for a call.
+pub fn run(program: &[u8], call: &Call) -> Run {
+    let (mut at, mut a, mut steps, mut saw_number) = (0, 0, 0, false);
     loop {
         let [c0, c1, jt, jf, k0, k1, k2, k3] = program[8 * at..8 * at + 8] else { unreachable!() };
         let k = u32::from_ne_bytes([k0, k1, k2, k3]);
         (at, steps) = (at + 1, steps + 1);
         let skip = |taken: bool| usize::from(if taken { jt } else { jf });
         match u16::from_ne_bytes([c0, c1]) {
-            0x20 => a = call.word(k),
+            0x20 => {
+                a = call.word(k);
+                saw_number |= k == 0;
+            }
             0x54 => a &= k,
             0x05 => at += k as usize,
             0x15 => at += skip(a == k),
             0x25 => at += skip(a > k),
             0x35 => at += skip(a >= k),
             0x45 => at += skip(a & k != 0),
-            0x06 => return (k, steps),
+            0x06 => return Run { verdict: k, steps, saw_number },
             code => panic!("an instruction that filters do not have: {code:#x}"),
         }
     }

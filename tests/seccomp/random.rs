@@ -97,7 +97,8 @@ impl Random {
         if self.one_in(2) {
             return Vec::new();
         }
-        vec![self.arg()]
+        let count = if self.one_in(3) { 2 + self.below(3) } else { 1 };
+        (0..count).map(|_| self.arg()).collect()
     }
 
     fn arg(&mut self) -> Value {
