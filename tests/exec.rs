@@ -271,3 +271,13 @@ fn options_after_the_id_belong_to_the_command() {
     assert_eq!(c.exec(&["echo", "--tty", "-e", "x"]).ok(), "--tty -e x");
     assert_eq!(c.exec(&["sh", "-c", "echo $1", "--", "--cwd"]).ok(), "--cwd");
 }
+
+#[test]
+fn an_exec_has_the_containers_session_keyring_and_not_the_callers() {
+    let c = Container::idle().with(|config| config["linux"]["maskedPaths"] = json!([])).up();
+    let keys = c.exec(&["cat", "/proc/keys"]).ok().to_owned();
+    if keys.is_empty() {
+        skip!("this kernel shows no keys, or /proc/keys is masked");
+    }
+    assert!(keys.contains(&format!("_ses.{}", c.id)), "{keys}");
+}

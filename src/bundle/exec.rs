@@ -20,6 +20,9 @@ pub struct Circumstances<'a> {
     pub spec: &'a Spec,
     /// Its cgroups, or those beneath it that the caller asked for.
     pub place: Option<&'a cgroup::Place>,
+    /// The container's id where it has a session keyring of its own: without joining it the process would keep the
+    /// caller's, with the host's keys.
+    pub keyring: Option<&'a str>,
     /// The namespaces that it does not share with the host: CLONE_NEW* flags.
     pub namespaces: u64,
     /// Its root as the host sees it, /proc/PID/root.
@@ -44,7 +47,7 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
         crate::init::rootfs::plan::chroot(around.root, &mut draft)?;
     }
     join(around.namespaces, &mut draft);
-    namespaces::session(None, &mut draft)?;
+    namespaces::session(around.keyring, &mut draft)?;
     if process.terminal().unwrap_or(false) {
         terminal::plan::open(process, false, &mut draft)?;
     }

@@ -235,6 +235,7 @@ impl<'a> Creation<'a> {
             init: identity::of(init.pid, init.process.as_fd())?,
             namespaces: self.planned.namespaces,
             place: self.planned.place.clone(),
+            own_keyring: !self.options.no_new_keyring,
             annotations: annotations.into_iter().collect(),
             config,
         };

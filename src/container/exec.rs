@@ -37,6 +37,7 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
     let around = Circumstances {
         spec: &spec,
         place: place.as_ref(),
+        keyring: state.own_keyring.then_some(id.as_str()),
         namespaces: joinable(&state)?,
         root: &PathBuf::from(format!("/proc/{}/root", state.init.pid)),
     };

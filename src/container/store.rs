@@ -42,6 +42,8 @@ pub struct State {
     pub namespaces: u64,
     /// Its cgroups.
     pub place: Option<cgroup::Place>,
+    /// Whether it has a session keyring of its own, which exec joins.
+    pub own_keyring: bool,
     /// The bundle's annotations.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,

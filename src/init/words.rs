@@ -83,9 +83,15 @@ fn mounts(step: &step::Mounts, f: &mut Formatter<'_>) -> fmt::Result {
             write!(f, "mount {kind} {source} on {target}, flags {flags:#x}")?;
             if data.0.is_empty() { Ok(()) } else { write!(f, ", {data}") }
         }
-        Bind { source, target, set, clear, .. } => {
+        Bind { source, target, set, clear, deep_set, deep_clear, .. } => {
             write!(f, "bind {source} on {target}")?;
-            if set | clear == 0 { Ok(()) } else { write!(f, ", attributes +{set:#x} -{clear:#x}") }
+            if set | clear != 0 {
+                write!(f, ", attributes +{set:#x} -{clear:#x}")?;
+            }
+            if deep_set | deep_clear != 0 {
+                write!(f, ", of all mounts below +{deep_set:#x} -{deep_clear:#x}")?;
+            }
+            Ok(())
         }
         Propagation { target, flags } => {
             write!(f, "set propagation of {target} to {}", super::mounts::plan::propagation_name(*flags))

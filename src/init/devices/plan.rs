@@ -84,8 +84,17 @@ fn node(path: &Path, mode: u32, numbers: (u32, u32), owner: (u32, u32), bind: bo
     if bind {
         let tree = draft.slot(Source::Tree { path: path.to_owned(), recursive: false });
         let source = Text(&target);
-        let (set, clear) = (0, 0);
-        draft.step(mounts::step::Step::Bind { tree, source, target: source, directory: false, set, clear });
+        let (set, clear, deep_set, deep_clear) = (0, 0, 0, 0);
+        draft.step(mounts::step::Step::Bind {
+            tree,
+            source,
+            target: source,
+            directory: false,
+            set,
+            clear,
+            deep_set,
+            deep_clear,
+        });
         return Ok(());
     }
     let ((major, minor), (uid, gid)) = (numbers, owner);

@@ -217,7 +217,8 @@ pub fn mount_all(mounts: &[Mount], scene: &Scene, draft: &mut Draft) -> Result<(
         }
         one(mount, &target, &options, (scene, &field, &mounts[..i]), draft)?;
         let (set, clear) = options.recursive;
-        if set | clear != 0 {
+        // A bind's are set before it is attached.
+        if set | clear != 0 && !options.is_bind() {
             let target = text(&field, target.as_os_str().as_bytes())?;
             draft.step(Step::SetRecursively { target: Text(&target), set, clear });
         }
@@ -308,9 +309,18 @@ fn attach_tree(
     draft: &mut Draft,
 ) -> Result<()> {
     let tree = draft.slot(what);
-    let (set, clear) = options.attributes();
+    let ((set, clear), (deep_set, deep_clear)) = (options.attributes(), options.recursive);
     let (source, target) = (text(field, source.as_os_str().as_bytes())?, text(field, target.as_os_str().as_bytes())?);
-    draft.step(Step::Bind { tree, source: Text(&source), target: Text(&target), directory, set, clear });
+    draft.step(Step::Bind {
+        tree,
+        source: Text(&source),
+        target: Text(&target),
+        directory,
+        set,
+        clear,
+        deep_set,
+        deep_clear,
+    });
     Ok(())
 }
 

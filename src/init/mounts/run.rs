@@ -25,9 +25,13 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
             sys::close(place);
             outcome
         }
-        Step::Bind { tree, target, directory, set, clear, .. } => {
+        Step::Bind { tree, target, directory, set, clear, deep_set, deep_clear, .. } => {
             let tree = context.fd(tree);
             let place = context.mount_point(target.0, directory)?;
+            // Before it is attached: from then on its place could be exchanged.
+            if deep_set | deep_clear != 0 {
+                sys::set_attributes(tree, deep_set, deep_clear, 0, true).during(Act::SetFlags)?;
+            }
             let late = set_attributes(tree, set, clear)?;
             let outcome = sys::attach(tree, place).during(Act::Attach);
             sys::close(place);

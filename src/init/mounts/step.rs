@@ -7,8 +7,18 @@ wire! {
     pub enum Step<'a> {
         /// Mount a new filesystem.
         New { kind: Text<'a>, source: Text<'a>, target: Text<'a>, flags: u64, data: Text<'a> } = 0,
-        /// Attach a tree that the runtime opened. `set` and `clear` are MOUNT_ATTR_* bits.
-        Bind { tree: Slot, source: Text<'a>, target: Text<'a>, directory: bool, set: u64, clear: u64 } = 1,
+        /// Attach a tree that the runtime opened. `set` and `clear` are MOUNT_ATTR_* bits of the mount itself, `deep_set`
+        /// and `deep_clear` of all below it too.
+        Bind {
+            tree: Slot,
+            source: Text<'a>,
+            target: Text<'a>,
+            directory: bool,
+            set: u64,
+            clear: u64,
+            deep_set: u64,
+            deep_clear: u64,
+        } = 1,
         /// Set a mount's propagation, of all below it too where the flags say so.
         Propagation { target: Text<'a>, flags: u64 } = 2,
         /// Set and clear attributes of a mount and all below it: mount_setattr(2), AT_RECURSIVE.

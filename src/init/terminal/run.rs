@@ -27,6 +27,10 @@ fn open(receiver: Fd, size: (u32, u32), uid: u32, context: &mut Context) -> Resu
     let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
     let master =
         sys::open_beneath(context.root, c"/dev/pts/ptmx", O_RDWR | O_NOCTTY, 0, resolve).during(Act::Open)?;
+    // What is there is the container's to choose once it runs: only a real multiplexer is one.
+    if sys::filesystem(master).during(Act::Open)? != DEVPTS_SUPER_MAGIC {
+        return Err(Failure { act: Act::NotGenuine, errno: linux_raw_sys::errno::ENODEV as i32 });
+    }
     let unlocked = 0i32;
     sys::ioctl(master, TIOCSPTLCK, &raw const unlocked as usize)?;
     // By the master, never by a path: the name may lie (CVE-2025-52565).
@@ -97,3 +101,6 @@ fn attach(context: &mut Context) -> Result<(), Failure> {
     sys::close(context.terminal);
     Ok(())
 }
+
+/// statfs(2).
+const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
