@@ -299,7 +299,7 @@ fn random_profiles_get_the_verdicts_of_libseccomp() {
 
 /// How many profiles to try; more for a long run.
 fn seeds() -> u64 {
-    std::env::var("NFRUN_TEST_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(1000)
+    std::env::var("NFRUN_TEST_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(500)
 }
 
 /// Debian's golang-github-containers-common: the default of podman and others, as an engine hands it to a runtime.

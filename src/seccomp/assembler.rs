@@ -1,7 +1,7 @@
 //! Classic BPF, assembled from its last instruction to its first: every jump of BPF goes forward, so that whatever an
 //! instruction jumps to is there already and its distance is known.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// One instruction: struct sock_filter of linux/filter.h.
 #[repr(C)]
@@ -45,7 +45,7 @@ pub(super) mod op {
 const REACH: usize = u8::MAX as usize;
 
 /// Where control goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Target {
     /// To an instruction, by how many were there when it was the first.
     Label(usize),
@@ -61,7 +61,7 @@ pub(super) struct Assembler {
     /// For each verdict the nearest instruction that returns it.
     returns: Vec<(u32, usize)>,
     /// Where what `shared` was asked for is.
-    shared: HashMap<Shared, Target>,
+    shared: BTreeMap<Shared, Target>,
 }
 
 /// An operation, its operand and where it goes.

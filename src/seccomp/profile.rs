@@ -6,7 +6,7 @@ use oci_spec::runtime::{
 
 use super::arch::{Arch, NATIVE};
 use super::condition::{Conditions, Test};
-use crate::{Context, Error, Result};
+use crate::{Error, Result};
 
 /// The greatest errno that a filter can return (MAX_ERRNO), and the greatest word that it can give a tracer.
 const MAX_ERRNO: u32 = 4095;
@@ -135,12 +135,12 @@ fn rule(at: usize, entry: &LinuxSyscall) -> Result<Rule<'_>> {
         return Err(Error::invalid(format!("{}.names[{at}]: is empty: name a system call", field())));
     }
     let args = entry.args().as_deref().unwrap_or_default();
-    let alternatives = alternatives(args).context(field)?;
+    let alternatives = alternatives(args, field)?;
     Ok(Rule { names: entry.names(), action, alternatives })
 }
 
 /// The conditions of a rule: all of them together; but where an argument is named twice, each alone, as runc does.
-fn alternatives(args: &[LinuxSeccompArg]) -> Result<Vec<Conditions>> {
+fn alternatives(args: &[LinuxSeccompArg], field: impl Fn() -> String) -> Result<Vec<Conditions>> {
     if args.is_empty() {
         return Ok(Vec::new());
     }
@@ -149,7 +149,8 @@ fn alternatives(args: &[LinuxSeccompArg]) -> Result<Vec<Conditions>> {
     for (at, arg) in args.iter().enumerate() {
         let Some(place) = together.get_mut(arg.index()) else {
             return Err(Error::invalid(format!(
-                "args[{at}].index: {} is no argument: a system call has arguments 0 to 5",
+                "{}.args[{at}].index: {} is no argument: a system call has arguments 0 to 5",
+                field(),
                 arg.index()
             )));
         };
