@@ -255,26 +255,3 @@ fn a_search_over_hundreds_of_calls_takes_few_steps() {
         assert!(run.saw_number && run.steps < 16, "{number}: {run:?}");
     }
 }
-
-/// `cargo test --release -- --ignored --nocapture compiling`
-#[test]
-#[ignore = "a measurement"]
-fn compiling_a_long_profile_takes_microseconds() {
-    let rows = super::table::ROWS.iter();
-    let names = rows.filter(|row| row.1[0] != super::table::NA || row.1[2] != super::table::NA);
-    let names: Vec<_> = names.map(|row| row.0).filter(|name| name.len() % 9 != 0).collect();
-    let arg = json!([{"index": 0, "value": 0x7e02_0000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]);
-    let profile = denying(json!([{"names": names, "action": "SCMP_ACT_ALLOW"},
-        {"names": ["clone", "personality"], "action": "SCMP_ACT_ALLOW", "args": arg}]));
-    let profile: LinuxSeccomp = serde_json::from_value(profile).unwrap();
-    let mut times: Vec<_> = (0..2000)
-        .map(|_| {
-            let start = std::time::Instant::now();
-            let length = compile(&profile).unwrap().unwrap().len();
-            (start.elapsed(), length)
-        })
-        .collect();
-    let first = times[0];
-    times.sort();
-    println!("{} names: {:?} and instructions at first, {:?} the median", names.len(), first, times[1000].0);
-}
