@@ -169,11 +169,11 @@ impl Planner<'_> {
         }
         self.root(process, place.as_ref(), &mut draft)?;
         let surroundings = self.surroundings(process)?;
-        surroundings.prepare(process, &mut draft)?;
+        surroundings.prepare(process, self.around.waits, &mut draft)?;
         draft.step(control::step::Step::AwaitRuntime {});
         let ready = draft.len();
         if self.around.waits {
-            process::wait_for_start(&mut draft);
+            draft.step(control::step::Step::AwaitStart {});
         }
         surroundings.run(process, &mut draft)?;
         drop(surroundings);
@@ -272,6 +272,8 @@ impl Planner<'_> {
             bundle: self.around.bundle,
             rootfs: &self.rootfs,
             look: self.around.look,
+            mount_table: self.around.mount_table,
+            user_namespace: self.namespaces.has(libc::CLONE_NEWUSER),
             cgroups: &cgroups,
             cgroup_namespace: self.namespaces.has(libc::CLONE_NEWCGROUP),
         };

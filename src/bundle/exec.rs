@@ -52,7 +52,7 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
         terminal::plan::open(process, false, &mut draft)?;
     }
     let surroundings = surroundings(process, around)?;
-    surroundings.prepare(process, &mut draft)?;
+    surroundings.prepare(process, false, &mut draft)?;
     draft.step(control::step::Step::AwaitRuntime {});
     let ready = draft.len();
     surroundings.run(process, &mut draft)?;

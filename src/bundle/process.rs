@@ -39,7 +39,7 @@ pub fn refuse_later(process: &Process, refuse: &mut dyn FnMut(&str) -> Result<()
 
 impl Surroundings<'_> {
     /// Ids, limits and terminal, before the process is told to go on.
-    pub fn prepare(&self, process: &Process, draft: &mut Draft) -> Result<()> {
+    pub fn prepare(&self, process: &Process, waits: bool, draft: &mut Draft) -> Result<()> {
         let ids = process.user();
         if let Some((uids, gids)) = self.maps {
             let unmapped = |field: &str, id: u32| {
@@ -60,6 +60,9 @@ impl Surroundings<'_> {
         user::plan::limits(process.rlimits().as_deref().unwrap_or_default(), draft)?;
         user::plan::umask(process, draft);
         self.capabilities.bound(draft);
+        // Nothing of the image is looked up with descriptors of the host still open.
+        let listener = waits.then(|| draft.slot(Source::Listener));
+        draft.step(control::step::Step::CloseDescriptors { listener });
         exec::plan::change_directory(process, false, draft)?;
         user::plan::become_user(process, true, draft);
         exec::plan::change_directory(process, true, draft)?;
@@ -84,6 +87,7 @@ impl Surroundings<'_> {
 
     /// The filter and the command: what is done once the process may run.
     pub fn run(&self, process: &Process, draft: &mut Draft) -> Result<()> {
+        exec::plan::prepare(process, &self.environment, draft)?;
         let privileged_load = self.loads_with_privilege(process);
         if privileged_load {
             self.capabilities.widen(draft);
@@ -94,7 +98,7 @@ impl Surroundings<'_> {
         if privileged_load {
             self.capabilities.set(draft);
         }
-        exec::plan::run(process, &self.environment, draft)
+        exec::plan::run(process, draft)
     }
 }
 
@@ -106,11 +110,4 @@ pub fn enter_cgroups(place: &cgroup::Place, draft: &mut Draft) -> Result<()> {
         draft.step(cgroups::step::Step::Enter { tasks, path: Text(&name) });
     }
     Ok(())
-}
-
-/// Closing what init does not need while it waits; with a listener it then waits for `start`.
-pub fn wait_for_start(draft: &mut Draft) {
-    let listener = draft.slot(Source::Listener);
-    draft.step(control::step::Step::CloseDescriptors { listener: Some(listener) });
-    draft.step(control::step::Step::AwaitStart {});
 }

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::FsFlags;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -66,11 +67,7 @@ impl Launch {
     /// Opens what a slot stands for.
     pub fn open(&mut self, slot: u32, source: &Source) -> Result<()> {
         let fd = match source {
-            Source::Tree { path, recursive } => {
-                let name = c_path(path)?;
-                sys::mount::clone_tree(CWD, &name, *recursive)
-                    .context(|| format!("open {} to mount it", path.display()))?
-            }
+            Source::HiddenTree { path } => hidden_tree(path)?,
             Source::CopiedTmpfs { rootfs, target, data, attributes } => {
                 copy_up::filled_tmpfs(rootfs, target, data, *attributes)
                     .map_err(|error| error.context(format!("fill a tmpfs from {} of the rootfs", target.display())))?
@@ -208,6 +205,23 @@ impl Drop for Launch {
             let _ = waitpid(Pid::from_raw(init.pid), None);
         }
     }
+}
+
+/// A mount for a user namespace whose root cannot reach it. It must not be a peer of the host's, and nothing of it may
+/// be locked, since attached from outside it would not be.
+fn hidden_tree(path: &Path) -> Result<OwnedFd> {
+    let tree =
+        sys::mount::clone_tree(CWD, &c_path(path)?).context(|| format!("open {} to mount it", path.display()))?;
+    sys::mount::make_slave(tree.as_fd()).context(|| format!("make the mount of {} a slave", path.display()))?;
+    let locks = FsFlags::ST_RDONLY | FsFlags::ST_NOSUID | FsFlags::ST_NODEV | FsFlags::ST_NOEXEC;
+    let flags = nix::sys::statvfs::fstatvfs(&tree).context(|| format!("look at {}", path.display()))?.flags();
+    if flags.intersects(locks) {
+        return Err(Error::invalid(format!(
+            "mounts: {} cannot be reached by the user namespace's root and lies on a mount with flags that this root could take off: make its parents searchable (chmod o+x)",
+            path.display()
+        )));
+    }
+    Ok(tree)
 }
 
 /// The current directory, for calls that take one beside an absolute path.

@@ -95,7 +95,10 @@ impl Foreground {
                 }
                 return Ok(code);
             }
-            let mut waited = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            let mut waited = vec![
+                PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(process.process.as_fd(), PollFlags::POLLIN),
+            ];
             if let Some(relay) = &relay {
                 waited.extend(relay.waits());
             }
@@ -109,7 +112,7 @@ impl Foreground {
                 forward(signal.ssi_signo as i32, process, relay.as_ref());
             }
             if let Some(relay) = &mut relay {
-                relay.pass(&ready[1..]);
+                relay.pass(&ready[2..]);
             }
         }
     }

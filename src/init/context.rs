@@ -35,6 +35,9 @@ pub struct Context {
     pub in_directory: bool,
     /// The command's file, as found in PATH.
     pub command: PathBuffer,
+    /// The command's arguments and environment, as execve takes them.
+    pub arguments: *const *const u8,
+    pub environment: *const *const u8,
     /// What a failure tells beyond its errno: a script's first line.
     pub detail: [u8; 128],
 }
@@ -54,6 +57,8 @@ impl Context {
             terminal: nothing,
             in_directory: false,
             command: [0; 4096],
+            arguments: core::ptr::null(),
+            environment: core::ptr::null(),
             detail: [0; 128],
         }
     }

@@ -72,12 +72,10 @@ impl Items {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Source {
-    /// A detached clone of the tree at a path: open_tree(2).
-    Tree {
+    /// A detached clone of the mount at a path that the root of the user namespace cannot reach: open_tree(2).
+    HiddenTree {
         /// The path on the host.
         path: PathBuf,
-        /// With the mounts below it.
-        recursive: bool,
     },
     /// A fresh tmpfs filled with what the rootfs has at its place (`tmpcopyup`).
     CopiedTmpfs {
@@ -113,8 +111,7 @@ pub enum Source {
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tree { path, recursive: true } => write!(f, "open tree {} with its mounts", path.display()),
-            Self::Tree { path, recursive: false } => write!(f, "open tree {}", path.display()),
+            Self::HiddenTree { path } => write!(f, "open {} for a user namespace that cannot reach it", path.display()),
             Self::CopiedTmpfs { target, .. } => {
                 write!(f, "make a tmpfs with what the rootfs has at {}", target.display())
             }
@@ -235,10 +232,10 @@ mod tests {
     fn a_step_comes_back_from_its_bytes() {
         let (args, env) = (Items::new([Text(c"sh"), Text(c"-c")]), Items::new([Text(c"A=1")]));
         let mut draft = Draft::default();
-        draft.step(step::Exec::Run { args: args.list(), env: env.list() });
+        draft.step(step::Exec::Prepare { args: args.list(), env: env.list() });
         let mut program = Program::default();
         let place = program.push(7, &draft.finish().0[0]);
-        let Some(Step::Exec(step::Exec::Run { args, env })) = program.step(place) else { panic!("another step") };
+        let Some(Step::Exec(step::Exec::Prepare { args, env })) = program.step(place) else { panic!("another step") };
         assert_eq!(args.iter().map(|text| text.to_string()).collect::<Vec<_>>(), ["sh", "-c"]);
         assert_eq!(env.len(), 1);
     }

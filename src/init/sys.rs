@@ -301,11 +301,15 @@ pub fn seccomp(flags: u32, program: &[u8]) -> Outcome {
     sys!(__NR_seccomp, 1, flags, &raw const program).map(drop)
 }
 
-/// Back to no blocked signal and to the default action of SIGPIPE.
+/// Back to no blocked signal, and to the default action of all that the caller ignores but SIGHUP and SIGINT, as runc:
+/// execve and CLONE_CLEAR_SIGHAND keep what is ignored.
 pub fn reset_signals() {
     let none = 0u64;
     let default = [0usize; 4];
-    let _ = sys!(__NR_rt_sigaction, k::SIGPIPE, default.as_ptr(), 0, 8);
+    for signal in k::SIGQUIT..=64 {
+        // Refused for SIGKILL and SIGSTOP.
+        let _ = sys!(__NR_rt_sigaction, signal, default.as_ptr(), 0, 8);
+    }
     let _ = sys!(__NR_rt_sigprocmask, k::SIG_SETMASK, &raw const none, 0, 8);
 }
 

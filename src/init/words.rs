@@ -64,7 +64,7 @@ fn rootfs(step: &step::Rootfs, f: &mut Formatter<'_>) -> fmt::Result {
     match step {
         Propagation { flags } => write!(f, "set propagation of / to {}", super::mounts::plan::propagation_name(*flags)),
         PrivateParent { path } => write!(f, "make mount {path} private"),
-        Attach { path, .. } => write!(f, "attach rootfs at {path}"),
+        Attach { path } => write!(f, "bind rootfs {path} on itself"),
         MakeDirectory { path } => write!(f, "make working directory {path} where missing"),
         Pivot {} => f.write_str("pivot_root"),
         MoveRoot {} => f.write_str("move the rootfs over / and chroot"),
@@ -93,6 +93,7 @@ fn mounts(step: &step::Mounts, f: &mut Formatter<'_>) -> fmt::Result {
             }
             Ok(())
         }
+        Attach { target, .. } => write!(f, "attach the filled tmpfs on {target}"),
         Propagation { target, flags } => {
             write!(f, "set propagation of {target} to {}", super::mounts::plan::propagation_name(*flags))
         }
@@ -176,10 +177,11 @@ fn exec(step: &step::Exec, f: &mut Formatter<'_>) -> fmt::Result {
         ChangeDirectory { path, last: false } => write!(f, "change directory to {path}"),
         ChangeDirectory { path, last: true } => write!(f, "change directory to {path} as the user, if not done"),
         Find { command, .. } => write!(f, "find {command}"),
-        Run { args, .. } => {
-            f.write_str("run")?;
+        Prepare { args, .. } => {
+            f.write_str("prepare")?;
             args.iter().try_for_each(|argument| write!(f, " {argument}"))
         }
+        Run { name } => write!(f, "run {name}"),
     }
 }
 
@@ -238,8 +240,9 @@ fn explain_exec(step: &step::Exec, failure: Failure, reason: &str, told: &str) -
                 _ => format!("exec: {command:?}: {reason}"),
             }
         }
-        step::Exec::Run { args, .. } => {
-            let command = args.iter().next().map(|text| text.to_string()).unwrap_or_default();
+        step::Exec::Prepare { .. } => format!("{}: {reason}", Step::Exec(*step)),
+        step::Exec::Run { name } => {
+            let command = name.to_string();
             match failure.act {
                 Act::Interpreter => match told.strip_prefix("#!") {
                     Some(interpreter) => format!(

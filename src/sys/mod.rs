@@ -126,6 +126,10 @@ pub fn begin() {
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
         }
     }
-    // SAFETY: no handler is installed, only the disposition changed.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    // SAFETY: no handler is installed, only dispositions changed. A caller that ignores SIGCHLD would have the kernel
+    // reap init unseen.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+    }
 }

@@ -5,12 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::{check, own};
 
-/// A detached clone of the tree at a path, with the mounts below it if `recursive`: OPEN_TREE_CLONE.
-pub fn clone_tree(at: BorrowedFd, path: &CStr, recursive: bool) -> nix::Result<OwnedFd> {
-    let mut flags = libc::OPEN_TREE_CLONE as i32 | libc::OPEN_TREE_CLOEXEC as i32 | libc::AT_EMPTY_PATH;
-    if recursive {
-        flags |= libc::AT_RECURSIVE;
-    }
+/// A detached clone of the mount at a path: OPEN_TREE_CLONE.
+pub fn clone_tree(at: BorrowedFd, path: &CStr) -> nix::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
     // SAFETY: path is a C string that outlives the call.
     own(unsafe { libc::syscall(libc::SYS_open_tree, at.as_raw_fd(), path.as_ptr(), flags) })
 }
@@ -40,12 +37,21 @@ fn configure(context: BorrowedFd, pair: Option<(&&CStr, &&CStr)>) -> nix::Result
 
 /// Makes a mount read-only: MOUNT_ATTR_RDONLY.
 pub fn make_read_only(mount: BorrowedFd) -> nix::Result<()> {
-    let attributes: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
-    let size = size_of_val(&attributes);
+    set_attributes(mount, [libc::MOUNT_ATTR_RDONLY, 0, 0, 0])
+}
+
+/// Makes a mount a slave of what it was a peer of: MS_SLAVE.
+pub fn make_slave(mount: BorrowedFd) -> nix::Result<()> {
+    set_attributes(mount, [0, 0, libc::MS_SLAVE, 0])
+}
+
+/// mount_setattr(2) with a struct mount_attr: bits to set, bits to clear, propagation, user namespace.
+fn set_attributes(mount: BorrowedFd, attributes: [u64; 4]) -> nix::Result<()> {
+    let (fd, size) = (mount.as_raw_fd(), size_of_val(&attributes));
     // SAFETY: an empty path and a struct mount_attr of the length given.
     let result = unsafe {
-        let (fd, flags) = (mount.as_raw_fd(), libc::AT_EMPTY_PATH);
-        libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, attributes.as_ptr(), size)
+        let path = c"".as_ptr();
+        libc::syscall(libc::SYS_mount_setattr, fd, path, libc::AT_EMPTY_PATH, attributes.as_ptr(), size)
     };
     check(result).map(drop)
 }

@@ -1,7 +1,6 @@
 //! Keeping in order with the runtime.
 
-use linux_raw_sys::errno::{ECONNRESET, EINVAL, ENOSYS};
-use linux_raw_sys::general::O_CLOEXEC;
+use linux_raw_sys::errno::{ECONNRESET, ENOSYS};
 
 use super::step::Step;
 use crate::context::Context;
@@ -32,31 +31,41 @@ fn await_runtime(context: &mut Context) -> Result<(), Failure> {
     }
 }
 
+/// Before anything of the image is looked up: a descriptor that the caller left open, such as of a directory of the host,
+/// could be a part of the path otherwise (CVE-2024-21626).
 fn close_descriptors(context: &mut Context) -> Result<(), Failure> {
     let mut first = 3 + context.head.preserve;
-    // The listening socket moves to the first free number, so that one range covers everything else. What is closed
-    // includes the runtime's socket: whoever waits there learns that init is ready for `start`.
-    if context.listener >= 0 {
-        if context.listener != first as i32 {
-            sys::dup3(context.listener, first as i32, O_CLOEXEC)?;
+    let mut kept = [context.channel, context.listener];
+    kept.sort_unstable();
+    for fd in kept.into_iter().filter(|fd| *fd >= 0) {
+        sys::set_close_on_exec(fd);
+        let fd = fd as u32;
+        if fd > first {
+            close_range(first, fd - 1)?;
         }
-        context.listener = first as i32;
-        first += 1;
+        first = first.max(fd + 1);
     }
-    match sys::close_range(first, u32::MAX, 0) {
-        Err(errno) if errno == ENOSYS as i32 || errno == EINVAL as i32 => {
-            // Before Linux 5.9: a loop over what the runtime can have opened.
-            (first..1024).for_each(|fd| sys::close(fd as i32));
-        }
-        other => other?,
-    }
+    close_range(first, u32::MAX)?;
     context.root = linux_raw_sys::general::AT_FDCWD;
     Ok(())
+}
+
+fn close_range(first: u32, last: u32) -> Result<(), Failure> {
+    match sys::close_range(first, last, 0) {
+        Err(errno) if errno == ENOSYS as i32 => {
+            // Before Linux 5.9: a loop, as far as a limit of descriptors usually reaches.
+            (first..=last.min(1 << 16)).for_each(|fd| sys::close(fd as i32));
+            Ok(())
+        }
+        other => Ok(other?),
+    }
 }
 
 fn await_start(context: &mut Context) -> Result<(), Failure> {
     // A signal that comes now is for this process: held back, it would hit the command as it starts.
     sys::reset_signals();
+    // Whoever waits at the other end, `create`, learns that init is ready for `start`.
+    sys::close(context.channel);
     loop {
         let connection = sys::accept(context.listener)?;
         let mut word = [0];

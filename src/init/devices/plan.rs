@@ -7,7 +7,7 @@ use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
 
 use super::step::Step;
 use crate::init::mounts;
-use crate::init::program::{Draft, Source, text};
+use crate::init::program::{Draft, text};
 use crate::init::wire::Text;
 use crate::{Error, Result};
 
@@ -82,12 +82,13 @@ fn listed(device: &LinuxDevice, field: &str, bind: bool, draft: &mut Draft) -> R
 fn node(path: &Path, mode: u32, numbers: (u32, u32), owner: (u32, u32), bind: bool, draft: &mut Draft) -> Result<()> {
     let target = text("linux.devices", path.as_os_str().as_bytes())?;
     if bind {
-        let tree = draft.slot(Source::Tree { path: path.to_owned(), recursive: false });
+        let (tree, recursive) = (None, false);
         let source = Text(&target);
         let (set, clear, deep_set, deep_clear) = (0, 0, 0, 0);
         draft.step(mounts::step::Step::Bind {
             tree,
             source,
+            recursive,
             target: source,
             directory: false,
             set,

@@ -45,13 +45,21 @@ pub fn find(process: &Process, environment: &[CString], draft: &mut Draft) -> Re
     Ok(())
 }
 
-/// execve(2).
-pub fn run(process: &Process, environment: &[CString], draft: &mut Draft) -> Result<()> {
+/// execve(2)'s arguments.
+pub fn prepare(process: &Process, environment: &[CString], draft: &mut Draft) -> Result<()> {
     let args = process.args().as_deref().unwrap_or_default();
     let args = args.iter().map(|argument| text("process.args", argument.as_str())).collect::<Result<Vec<_>>>()?;
     let args = Items::new(args.iter().map(|argument| Text(argument)));
     let env = Items::new(environment.iter().map(|variable| Text(variable)));
-    draft.step(Step::Run { args: args.list(), env: env.list() });
+    draft.step(Step::Prepare { args: args.list(), env: env.list() });
+    Ok(())
+}
+
+/// execve(2).
+pub fn run(process: &Process, draft: &mut Draft) -> Result<()> {
+    let name = process.args().as_deref().and_then(<[_]>::first).map_or("", String::as_str);
+    let name = text("process.args[0]", name)?;
+    draft.step(Step::Run { name: Text(&name) });
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use linux_raw_sys::errno::{EACCES, EINVAL, EISDIR, ENOENT, EPERM};
+use linux_raw_sys::errno::{EACCES, EISDIR, ENOENT, EPERM};
 use linux_raw_sys::general::{AT_EACCESS, AT_FDCWD, X_OK};
 
 use super::step::Step;
@@ -15,7 +15,8 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
     match step {
         Step::ChangeDirectory { path, last } => change_directory(path.0, last, context),
         Step::Find { command, path } => find(command.0, path.0.to_bytes(), context),
-        Step::Run { args, env } => become_command(args, env, context),
+        Step::Prepare { args, env } => prepare(args, env, context),
+        Step::Run { .. } => become_command(context),
     }
 }
 
@@ -48,8 +49,10 @@ fn find(command: &CStr, path: &[u8], context: &mut Context) -> Result<(), Failur
     }
     let mut refusal = Failure { act: Act::NotInPath, errno: ENOENT as i32 };
     for directory in path.split(|&b| b == b':') {
-        // An empty entry means the working directory: execvp(3).
-        let directory = if directory.is_empty() { b"." } else { directory };
+        // An empty entry would mean the working directory (execvp(3)); runc does not look there.
+        if directory.is_empty() {
+            continue;
+        }
         let end = directory.len() + 1 + name.len();
         if end >= context.command.len() {
             continue;
@@ -82,26 +85,23 @@ fn stat_followed(path: &CStr) -> Result<u32, i32> {
     mode
 }
 
-fn become_command(args: List<'static, Text>, env: List<'static, Text>, context: &mut Context) -> Result<(), Failure> {
+fn prepare(args: List<'static, Text>, env: List<'static, Text>, context: &mut Context) -> Result<(), Failure> {
     let table = sys::map(-1, (args.len() + env.len() + 2) * size_of::<usize>(), false)?.cast::<*const u8>();
     let texts = args.iter().map(Some).chain([None]).chain(env.iter().map(Some)).chain([None]);
     for (i, text) in texts.enumerate() {
         // SAFETY: the table has room for every argument, every variable and the two ends; fresh pages are aligned.
         unsafe { table.add(i).write(text.map_or(core::ptr::null(), |text| text.0.as_ptr().cast())) };
     }
-    let first = 3 + context.head.preserve;
-    if let Err(errno) = sys::close_range(first, u32::MAX, CLOSE_RANGE_CLOEXEC) {
-        // Before Linux 5.11 there is no such flag: mark what the runtime can have opened, one by one.
-        if errno != EINVAL as i32 && errno != linux_raw_sys::errno::ENOSYS as i32 {
-            return Err(errno.into());
-        }
-        (first..1024).for_each(|fd| sys::set_close_on_exec(fd as i32));
-    }
-    sys::reset_signals();
+    context.arguments = table;
     // SAFETY: the environment follows the arguments and their end.
-    let environment = unsafe { table.add(args.len() + 1) };
+    context.environment = unsafe { table.add(args.len() + 1) };
+    sys::reset_signals();
+    Ok(())
+}
+
+fn become_command(context: &mut Context) -> Result<(), Failure> {
     let path = text_of(&context.command);
-    let errno = sys::execve(path, table, environment);
+    let errno = sys::execve(path, context.arguments, context.environment);
     // A file that is there and still is "not found": its interpreter is not.
     let missing = errno == ENOENT as i32 && sys::access(path, 0, 0).is_ok();
     if missing && let Ok(file) = sys::open(AT_FDCWD, path, 0, 0) {
@@ -112,6 +112,3 @@ fn become_command(args: List<'static, Text>, env: List<'static, Text>, context: 
     }
     Err(Failure { act: if missing { Act::Interpreter } else { Act::Step }, errno })
 }
-
-/// close_range(2), <linux/close_range.h>.
-const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;

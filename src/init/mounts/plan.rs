@@ -1,6 +1,7 @@
 //! mounts, as steps: config.md, "Mounts"; mount(8) for the options' meaning.
 
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
@@ -8,7 +9,7 @@ use oci_spec::runtime::Mount;
 use super::step::Step;
 use crate::init::devices;
 use crate::init::program::{Draft, Source, text};
-use crate::init::wire::Text;
+use crate::init::wire::{Slot, Text};
 use crate::{Context, Error, Result};
 
 /// An option that sets or clears a mount flag: its name, MS_* bits, whether it clears.
@@ -197,6 +198,10 @@ pub struct Scene<'a> {
     pub rootfs: &'a Path,
     /// Whether the host may be looked at.
     pub look: bool,
+    /// The host's mount table.
+    pub mount_table: &'a str,
+    /// Whether the container has a user namespace of its own.
+    pub user_namespace: bool,
     /// The container's cgroup directories: the name to show and the directory on the host.
     pub cgroups: &'a [(String, PathBuf)],
     /// Whether the container has a cgroup namespace of its own.
@@ -296,31 +301,47 @@ fn bind(
         return Err(Error::invalid(format!("{field}.options: {:?} is no option of a bind mount", options.data())));
     }
     let recursive = options.set & libc::MS_REC != 0;
-    attach_tree(Source::Tree { path: source.clone(), recursive }, &source, target, directory, options, field, draft)
+    let tree = match scene.look && scene.user_namespace && !everyone_reaches(&source) {
+        true => Some(draft.slot(hidden_tree(&source, scene, field)?)),
+        false => None,
+    };
+    bind_path(&source, tree, recursive, (target, directory), options, field, draft)
 }
 
-fn attach_tree(
-    what: Source,
+/// Whether every directory on the way lets everybody pass, and so the root of any user namespace.
+fn everyone_reaches(source: &Path) -> bool {
+    let searchable = |directory: &Path| std::fs::metadata(directory).is_ok_and(|found| found.mode() & 0o001 != 0);
+    source.canonicalize().is_ok_and(|real| real.ancestors().skip(1).all(searchable))
+}
+
+/// A source that only the runtime reaches. Flags and mounts below it would not be locked in the user namespace, so there
+/// must be none: the runtime looks at the flags once it has the mount.
+fn hidden_tree(source: &Path, scene: &Scene, field: &str) -> Result<Source> {
+    let real = source.canonicalize().context(|| format!("{field}.source: {}", source.display()))?;
+    let points = scene.mount_table.lines().filter_map(|line| line.split(' ').nth(4));
+    if let Some(below) = points.map(Path::new).find(|point| *point != real && point.starts_with(&real)) {
+        return Err(Error::invalid(format!(
+            "{field}.source: {} cannot be reached by the user namespace's root and has a mount below it ({}), which that root could take off: make its parents searchable (chmod o+x)",
+            source.display(),
+            below.display()
+        )));
+    }
+    Ok(Source::HiddenTree { path: real })
+}
+
+fn bind_path(
     source: &Path,
-    target: &Path,
-    directory: bool,
+    tree: Option<Slot>,
+    recursive: bool,
+    (target, directory): (&Path, bool),
     options: &Options,
     field: &str,
     draft: &mut Draft,
 ) -> Result<()> {
-    let tree = draft.slot(what);
     let ((set, clear), (deep_set, deep_clear)) = (options.attributes(), options.recursive);
     let (source, target) = (text(field, source.as_os_str().as_bytes())?, text(field, target.as_os_str().as_bytes())?);
-    draft.step(Step::Bind {
-        tree,
-        source: Text(&source),
-        target: Text(&target),
-        directory,
-        set,
-        clear,
-        deep_set,
-        deep_clear,
-    });
+    let (source, target) = (Text(&source), Text(&target));
+    draft.step(Step::Bind { tree, source, recursive, target, directory, set, clear, deep_set, deep_clear });
     Ok(())
 }
 
@@ -352,8 +373,11 @@ fn copied_tmpfs(
         data: options.data(),
         attributes: 0,
     };
-    let with = Options { set: options.set, ..Options::default() };
-    attach_tree(what, Path::new("tmpfs"), target, true, &with, field, draft)
+    let tree = draft.slot(what);
+    let (set, clear) = options.attributes();
+    let target = text(field, target.as_os_str().as_bytes())?;
+    draft.step(Step::Attach { tree, target: Text(&target), set, clear });
+    Ok(())
 }
 
 /// The v1 layout: a tmpfs with a directory for each hierarchy, and links for controllers that share one.
@@ -384,8 +408,7 @@ fn cgroups(target: &Path, options: &Options, (scene, field): (&Scene, &str), dra
                 data: Text(&data),
             });
         } else {
-            let what = Source::Tree { path: directory.clone(), recursive: false };
-            attach_tree(what, directory, &place, true, options, field, draft)?;
+            bind_path(directory, None, false, (&place, true), options, field, draft)?;
         }
         for alias in name.split(',').filter(|_| name.contains(',')) {
             let (link, to) = (text_of(&target.join(alias))?, text(field, name.as_str())?);

@@ -2,8 +2,8 @@
 
 use core::ffi::CStr;
 
-use linux_raw_sys::errno::{ENOENT, ENOSYS, ENOTDIR};
-use linux_raw_sys::general::{MS_BIND, MS_REC, MS_REMOUNT, O_PATH};
+use linux_raw_sys::errno::{EACCES, ENOENT, ENOSYS, ENOTDIR};
+use linux_raw_sys::general::{AT_FDCWD, AT_RECURSIVE, MS_BIND, MS_REC, MS_REMOUNT, O_PATH, OPEN_TREE_CLONE};
 
 use super::step::Step;
 use crate::context::{Context, PathBuffer, text_of};
@@ -25,8 +25,20 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
             sys::close(place);
             outcome
         }
-        Step::Bind { tree, target, directory, set, clear, deep_set, deep_clear, .. } => {
+        Step::Attach { tree, target, set, clear } => {
             let tree = context.fd(tree);
+            let place = context.mount_point(target.0, true)?;
+            set_attributes(tree, set, clear)?;
+            let outcome = sys::attach(tree, place).during(Act::Attach);
+            sys::close(place);
+            outcome
+        }
+        Step::Bind { tree, source, recursive, target, directory, set, clear, deep_set, deep_clear } => {
+            let flags = OPEN_TREE_CLONE | if recursive { AT_RECURSIVE } else { 0 };
+            let tree = match (sys::open_tree(AT_FDCWD, source.0, flags), tree) {
+                (Err(errno), Some(slot)) if errno == EACCES as i32 => context.fd(slot),
+                (opened, _) => opened.during(Act::Open)?,
+            };
             let place = context.mount_point(target.0, directory)?;
             // Before it is attached: from then on its place could be exchanged.
             if deep_set | deep_clear != 0 {
@@ -35,6 +47,7 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
             let late = set_attributes(tree, set, clear)?;
             let outcome = sys::attach(tree, place).during(Act::Attach);
             sys::close(place);
+            sys::close(tree);
             outcome?;
             if late { remount_in_place(context, target.0, set) } else { Ok(()) }
         }

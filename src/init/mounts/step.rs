@@ -7,11 +7,14 @@ wire! {
     pub enum Step<'a> {
         /// Mount a new filesystem.
         New { kind: Text<'a>, source: Text<'a>, target: Text<'a>, flags: u64, data: Text<'a> } = 0,
-        /// Attach a tree that the runtime opened. `set` and `clear` are MOUNT_ATTR_* bits of the mount itself, `deep_set`
-        /// and `deep_clear` of all below it too.
+        /// Bind a path of the host, as this mount namespace has it: its copies of the host's mounts are no peers of
+        /// those, and in a user namespace their flags are locked. `tree` is the same opened by the runtime, for a source
+        /// that the user namespace's root cannot reach. `set` and `clear` are MOUNT_ATTR_* bits of the mount itself,
+        /// `deep_set` and `deep_clear` of all below it too.
         Bind {
-            tree: Slot,
+            tree: Option<Slot>,
             source: Text<'a>,
+            recursive: bool,
             target: Text<'a>,
             directory: bool,
             set: u64,
@@ -19,6 +22,8 @@ wire! {
             deep_set: u64,
             deep_clear: u64,
         } = 1,
+        /// Attach a fresh filesystem that the runtime made.
+        Attach { tree: Slot, target: Text<'a>, set: u64, clear: u64 } = 5,
         /// Set a mount's propagation, of all below it too where the flags say so.
         Propagation { target: Text<'a>, flags: u64 } = 2,
         /// Set and clear attributes of a mount and all below it: mount_setattr(2), AT_RECURSIVE.

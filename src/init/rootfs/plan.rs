@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::step::Step;
 use crate::init::mounts::plan::propagation;
-use crate::init::program::{Draft, Source, text};
+use crate::init::program::{Draft, text};
 use crate::init::wire::Text;
 use crate::{Error, Result};
 
@@ -41,8 +41,9 @@ impl Root<'_> {
         let shared = flags.is_some_and(|flags| flags & libc::MS_SHARED != 0);
         let first = match flags {
             Some(flags) if shared => flags,
-            // A slave still sees what the host mounts later; unbindable would keep the rootfs from being bound.
-            Some(flags) if flags & libc::MS_PRIVATE != 0 => flags,
+            Some(flags) if flags == libc::MS_PRIVATE | libc::MS_REC => flags,
+            // Nothing may stay a peer of the host's mounts, also where only the root's own propagation is asked for. A
+            // slave still sees what the host mounts later.
             _ => libc::MS_SLAVE | libc::MS_REC,
         };
         draft.step(Step::Propagation { flags: first });
@@ -50,9 +51,8 @@ impl Root<'_> {
             let path = text("root.path", parent.as_os_str().as_bytes())?;
             draft.step(Step::PrivateParent { path: Text(&path) });
         }
-        let tree = draft.slot(Source::Tree { path: self.path.to_owned(), recursive: true });
         let path = text("root.path", self.path.as_os_str().as_bytes())?;
-        draft.step(Step::Attach { tree, path: Text(&path) });
+        draft.step(Step::Attach { path: Text(&path) });
         Ok(())
     }
 

@@ -4,20 +4,21 @@ use core::ffi::CStr;
 
 use linux_raw_sys::errno::ENOSYS;
 use linux_raw_sys::general::{
-    AT_FDCWD, AT_RECURSIVE, MNT_DETACH, MOUNT_ATTR_RDONLY, MS_BIND, MS_MOVE, MS_PRIVATE, MS_RDONLY, MS_REMOUNT,
-    O_DIRECTORY, O_PATH, OPEN_TREE_CLONE,
+    AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, MNT_DETACH, MOUNT_ATTR_RDONLY, MS_BIND, MS_MOVE, MS_PRIVATE, MS_RDONLY, MS_REC,
+    MS_REMOUNT, MS_SLAVE,
+    O_DIRECTORY, O_PATH, OPEN_TREE_CLONE, PROC_SUPER_MAGIC, SYSFS_MAGIC,
 };
 
 use super::step::Step;
 use crate::context::Context;
 use crate::failure::{Act, During, Failure};
-use crate::sys::{self, Fd};
+use crate::sys;
 
 pub fn run(step: Step, context: &mut Context) -> Result<(), Failure> {
     match step {
         Step::Propagation { flags } => Ok(sys::mount(None, c"/", None, flags, None)?),
         Step::PrivateParent { path } => Ok(sys::mount(None, path.0, None, u64::from(MS_PRIVATE), None)?),
-        Step::Attach { tree, path } => attach(context.fd(tree), path.0, context),
+        Step::Attach { path } => attach(path.0, context),
         Step::MakeDirectory { path } => context.mount_point(path.0, true).map(sys::close),
         Step::Pivot {} => pivot(context),
         Step::MoveRoot {} => move_root(context),
@@ -30,18 +31,10 @@ pub fn run(step: Step, context: &mut Context) -> Result<(), Failure> {
     }
 }
 
-fn attach(tree: Fd, path: &CStr, context: &mut Context) -> Result<(), Failure> {
-    // The tree was cloned in the host's mount namespace; a place to put it must be looked up in this one.
+fn attach(path: &CStr, context: &mut Context) -> Result<(), Failure> {
     let place = sys::open(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0).during(Act::Open)?;
-    let tree = match sys::attach(tree, place) {
-        // A kernel or a sandbox that takes no tree of another mount namespace: clone it here.
-        Err(errno) if errno == linux_raw_sys::errno::EINVAL as i32 => {
-            let own = sys::open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | AT_RECURSIVE).during(Act::Open)?;
-            sys::attach(own, place).during(Act::Attach)?;
-            own
-        }
-        other => other.map(|()| tree).during(Act::Attach)?,
-    };
+    let tree = sys::open_tree(place, c"", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH).during(Act::Open)?;
+    sys::attach(tree, place).during(Act::Attach)?;
     sys::close(place);
     context.root = tree;
     Ok(())
@@ -51,7 +44,10 @@ fn pivot(context: &mut Context) -> Result<(), Failure> {
     sys::fchdir(context.root)?;
     // With the same directory for both, the old root is stacked over the new one: pivot_root(2).
     sys::pivot_root(c".", c".")?;
-    // "." still is the old root. It is let go of lazily, since this process's own mounts lie below it.
+    // "." still is the old root, some of whose mounts may be peers of the host's: what is unmounted here must not be
+    // unmounted there.
+    sys::mount(None, c".", None, u64::from(MS_SLAVE | MS_REC), None)?;
+    // It is let go of lazily, since this process's own mounts lie below it.
     sys::unmount(c".", MNT_DETACH)?;
     sys::chdir(c"/")?;
     // From here on paths mean the container's.
@@ -61,10 +57,20 @@ fn pivot(context: &mut Context) -> Result<(), Failure> {
 
 fn move_root(context: &mut Context) -> Result<(), Failure> {
     // Without a pivot the host's mounts stay below. The ones that show host state are detached first, so that nothing
-    // that leaves the chroot finds a bare /proc or /sys there.
+    // that leaves the chroot finds a bare /proc or /sys there; not on the host, so nothing may be a peer of its mounts.
     sys::fchdir(context.root)?;
+    sys::mount(None, c"/", None, u64::from(MS_SLAVE | MS_REC), None)?;
     for path in [c"/proc", c"/sys"] {
-        let _ = sys::unmount(path, MNT_DETACH);
+        // Several may be stacked. What a user namespace holds fast is covered.
+        while sys::unmount(path, MNT_DETACH).is_ok() {}
+        let left = sys::open(AT_FDCWD, path, O_PATH, 0).and_then(|place| {
+            let kind = sys::filesystem(place);
+            sys::close(place);
+            kind
+        });
+        if left.is_ok_and(|kind| [PROC_SUPER_MAGIC, SYSFS_MAGIC].map(u64::from).contains(&kind)) {
+            sys::mount(Some(c"tmpfs"), path, Some(c"tmpfs"), u64::from(MS_RDONLY), Some(c"size=4k"))?;
+        }
     }
     sys::mount(Some(c"."), c"/", None, u64::from(MS_MOVE), None)?;
     sys::chroot(c".")?;

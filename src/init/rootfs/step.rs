@@ -1,6 +1,6 @@
 //! Steps that make a directory the root: pivot_root(2).
 
-use crate::init::wire::{Slot, Text, wire};
+use crate::init::wire::{Text, wire};
 
 wire! {
     /// The root filesystem.
@@ -9,8 +9,9 @@ wire! {
         Propagation { flags: u64 } = 0,
         /// Make the mount that holds the rootfs private, as pivot_root wants.
         PrivateParent { path: Text<'a> } = 1,
-        /// Attach the rootfs, opened by the runtime, to its own path and keep it open.
-        Attach { tree: Slot, path: Text<'a> } = 2,
+        /// Bind the rootfs on its own path and keep it open. From this mount namespace, whose mounts no longer are peers
+        /// of the host's.
+        Attach { path: Text<'a> } = 2,
         /// Make the working directory where it is missing.
         MakeDirectory { path: Text<'a> } = 3,
         /// pivot_root and let go of the old root.
