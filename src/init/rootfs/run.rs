@@ -41,14 +41,16 @@ fn attach(path: &CStr, context: &mut Context) -> Result<(), Failure> {
 }
 
 fn pivot(context: &mut Context) -> Result<(), Failure> {
+    let old = sys::open(AT_FDCWD, c"/", O_PATH | O_DIRECTORY, 0).during(Act::Open)?;
     sys::fchdir(context.root)?;
     // With the same directory for both, the old root is stacked over the new one: pivot_root(2).
     sys::pivot_root(c".", c".")?;
-    // "." still is the old root, some of whose mounts may be peers of the host's: what is unmounted here must not be
-    // unmounted there.
+    // Some mounts of the old root may be peers of the host's: what is unmounted here must not be unmounted there.
+    sys::fchdir(old)?;
     sys::mount(None, c".", None, u64::from(MS_SLAVE | MS_REC), None)?;
     // It is let go of lazily, since this process's own mounts lie below it.
     sys::unmount(c".", MNT_DETACH)?;
+    sys::close(old);
     sys::chdir(c"/")?;
     // From here on paths mean the container's.
     context.root = sys::open(AT_FDCWD, c"/", O_PATH | O_DIRECTORY, 0).during(Act::Open)?;
