@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 use crate::sys::path::{IN_ROOT, NO_MAGICLINKS, open_beneath};
@@ -21,10 +21,16 @@ pub fn name(root: &Path, uid: u32) -> Option<String> {
 fn field(root: &Path, uid: u32, which: usize) -> Option<String> {
     let root = std::fs::File::open(root).ok()?;
     let path: &CStr = c"/etc/passwd";
-    let file = open_beneath(root.as_fd(), path, libc::O_RDONLY | libc::O_NONBLOCK, IN_ROOT | NO_MAGICLINKS).ok()?;
+    // An image may have a device in its place, the opening of which alone can do harm: look first.
+    let place = open_beneath(root.as_fd(), path, libc::O_PATH, IN_ROOT | NO_MAGICLINKS).ok()?;
+    let kind = nix::sys::stat::fstat(&place).ok()?.st_mode & libc::S_IFMT;
+    if kind != libc::S_IFREG {
+        return None;
+    }
+    let file = std::fs::File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).ok()?;
     let mut text = String::new();
-    // A regular file that has more is no account file.
-    std::fs::File::from(file).take(1 << 20).read_to_string(&mut text).ok()?;
+    // A file that has more is no account file.
+    file.take(1 << 20).read_to_string(&mut text).ok()?;
     text.lines().find_map(|line| {
         let fields: Vec<_> = line.split(':').collect();
         let matches = fields.len() >= 6 && fields[2].parse() == Ok(uid) && !fields[which].is_empty();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxResources, Process, Spec};
@@ -253,16 +254,18 @@ impl Planner<'_> {
         let domainname = self.spec.domainname().as_deref();
         namespaces::name_host(&self.namespaces, hostname, domainname, draft)?;
         let none = HashMap::new();
+        self.refuse_sysctls_of_the_host()?;
         sysctls::plan::set(linux.sysctl().as_ref().unwrap_or(&none), &self.namespaces, draft)?;
         if !self.namespaces.has(libc::CLONE_NEWNS) {
             return self.chroot(process, draft);
         }
         let root = self.spec.root().as_ref();
+        let parent = self.parent_mount();
         let root = rootfs::plan::Root {
             path: &self.rootfs,
             read_only: root.is_some_and(|root| root.readonly().unwrap_or(false)),
             propagation: linux.rootfs_propagation().as_deref(),
-            parent: self.parent_mount(),
+            parent: parent.as_deref(),
             no_pivot: self.around.no_pivot,
         };
         root.attach(draft)?;
@@ -321,10 +324,31 @@ impl Planner<'_> {
         rootfs::plan::chroot(&self.rootfs, draft)
     }
 
+    /// A joined namespace may be the host's own.
+    fn refuse_sysctls_of_the_host(&self) -> Result<()> {
+        if !self.around.look || self.linux.sysctl().as_ref().is_none_or(HashMap::is_empty) {
+            return Ok(());
+        }
+        for (kind, path) in &self.namespaces.joined {
+            let own = namespaces::own_file(*kind);
+            let inode = |path: &Path| std::fs::metadata(path).map(|found| found.ino()).ok();
+            if inode(path).is_some() && inode(path) == inode(Path::new(&own)) {
+                return Err(Error::invalid(format!(
+                    "linux.sysctl: the namespace {} that the container joins is the host's own, which it would change",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The mount point that holds the rootfs.
-    fn parent_mount(&self) -> Option<&Path> {
+    fn parent_mount(&self) -> Option<PathBuf> {
         let points = self.around.mount_table.lines().filter_map(|line| line.split(' ').nth(4));
-        points.map(Path::new).filter(|point| self.rootfs.starts_with(point)).max_by_key(|point| point.as_os_str().len())
+        // The table writes what would break its columns in octal: proc_pid_mountinfo(5).
+        let plain =
+            |point: &str| PathBuf::from(point.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"));
+        points.map(plain).filter(|point| self.rootfs.starts_with(point)).max_by_key(|point| point.as_os_str().len())
     }
 
     fn environment(&self, process: &Process, home: impl FnOnce() -> Option<String>) -> Result<Vec<CString>> {

@@ -47,11 +47,12 @@ pub fn remove_made(path: &Path, inode: u64, timeout: Duration) -> Result<bool> {
     Ok(true)
 }
 
-/// Ends what is in a container's own cgroup and removes it, if it still is the one with this inode.
+/// Removes a container's own cgroup, if it still is the one with this inode. What is in it is ended with `kill`; without,
+/// it is another's, which keeps the cgroup.
 ///
 /// # Errors
 /// As [`Place::remove`].
-pub fn remove_leaf(path: &Path, inode: u64, timeout: Duration) -> Result<()> {
+pub fn remove_leaf(path: &Path, inode: u64, kill: bool, timeout: Duration) -> Result<()> {
     if !is_still(path, inode)? {
         return Ok(());
     }
@@ -60,7 +61,15 @@ pub fn remove_leaf(path: &Path, inode: u64, timeout: Duration) -> Result<()> {
     if rmdir(path.as_ref()).is_ok() {
         return Ok(());
     }
-    super::kill::kill_all_below(&path, timeout)?;
+    if kill {
+        super::kill::kill_all_below(&path, timeout)?;
+    } else if let [first, ..] = pids_below(&path)?[..] {
+        // A process that is ending is no reason to leave it behind.
+        if !wait_for_all(hold_all(vec![first])?, Instant::now() + Duration::from_millis(500)) {
+            log::warn!("cgroup {path} stays: process {first} in it is not of the container");
+            return Ok(());
+        }
+    }
     remove_tree(&path, Instant::now() + timeout, timeout)
 }
 

@@ -57,19 +57,27 @@ fn end_what_holds_it(directory: &Directory) -> Result<()> {
 /// Replays a container's record and removes its directory. What is left after a failure is tried again by the next.
 pub fn undo(locked: Locked) -> Result<()> {
     fault::point();
-    let place = locked.directory.begin_removal()?.and_then(|state| state.place);
+    let state = locked.directory.begin_removal()?;
     let record = undo::read(&locked.directory)?.filter(|record| !record.is_of_earlier_boot());
     let undos = record.as_ref().map(undo::Record::undos).unwrap_or_default();
-    // Everything in the container's cgroups is the container's, also where it has no pid namespace that ends with init.
-    if let Some(place) = place.filter(|_| record.is_some()) {
+    // With a pid namespace of its own everything of the container ends with its init, and what else is in its cgroups is
+    // another's. Without one, or before it was whole, what is in them is the container's.
+    let own_pids = state.as_ref().is_some_and(|state| state.namespaces & libc::CLONE_NEWPID as u64 != 0);
+    if let Some(place) = state.and_then(|state| state.place).filter(|_| record.is_some()) {
         fault::point();
-        place.signal_all(libc::SIGKILL, PATIENCE)?;
+        if !own_pids {
+            place.signal_all(libc::SIGKILL, PATIENCE)?;
+        } else if place.is_frozen() {
+            place.thaw()?;
+        }
     }
     for step in &undos {
         fault::point();
         match step {
             Undo::EndProcess(identity) => end_process(identity)?,
-            Undo::RemoveCgroup { path, leaf: true, inode: Some(inode) } => cgroup::remove_leaf(path, *inode, PATIENCE)?,
+            Undo::RemoveCgroup { path, leaf: true, inode: Some(inode) } => {
+                cgroup::remove_leaf(path, *inode, !own_pids, PATIENCE)?;
+            }
             // Nothing of ours was started before the identity was noted: what is inside is another's, and stays.
             Undo::RemoveCgroup { path, inode, .. } => drop(cgroup::remove_unused(path, *inode)?),
         }

@@ -171,11 +171,33 @@ impl<'a> Creation<'a> {
                     std::fs::write(&path, score.to_string())
                         .context(|| format!("process.oomScoreAdj: write {score} to {path}"))?;
                 }
-                RuntimeStep::Save => self.save(launch.init()?)?,
+                RuntimeStep::Save => self.save(launch.init()?, launch.program())?,
             }
         }
         fault::point();
         launch.finish(&plan)
+    }
+
+    /// An empty cgroup that is there already may be a driver's gift, or a stopped container's that would be deleted
+    /// with this one in it.
+    fn refuse_claimed_cgroup(&self, intents: &[Line]) -> Result<()> {
+        let Some(place) = &self.planned.place else { return Ok(()) };
+        let made = intents.iter().filter(|line| matches!(line, Line::Cgroup { leaf: true, .. })).count();
+        if made == place.cgroups.len() {
+            return Ok(());
+        }
+        for id in store::ids(&self.globals.root)?.unwrap_or_default() {
+            let state = Directory::open(&self.globals.root, &id).and_then(|directory| directory.state());
+            let theirs = state.ok().flatten().and_then(|state| state.place);
+            let shared =
+                theirs.and_then(|theirs| theirs.cgroups.into_iter().find(|cgroup| place.cgroups.contains(cgroup)));
+            if let Some(cgroup) = shared {
+                return Err(Error::invalid(format!(
+                    "linux.cgroupsPath: {cgroup} belongs to container {id}: choose another"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn make_state(&mut self) -> Result<()> {
@@ -183,9 +205,11 @@ impl<'a> Creation<'a> {
         let head =
             Head { version: 1, id: self.id.to_string(), bundle: self.config.bundle.clone(), uptime: undo::uptime() };
         let intents = self.planned.place.as_ref().map(intents).unwrap_or_default();
+        let claimed = self.refuse_claimed_cgroup(&intents);
         let record = undo::begin(&locked.directory, &head, &intents)
             .map_err(|error| error.context(format!("state directory {}", locked.directory.path.display())));
         self.locked = Some(locked);
+        claimed?;
         self.record = Some(record?);
         Ok(())
     }
@@ -222,7 +246,7 @@ impl<'a> Creation<'a> {
             .ok_or_else(|| Error::new("there is no state directory yet"))
     }
 
-    fn save(&self, init: &Spawned) -> Result<()> {
+    fn save(&self, init: &Spawned, program: identity::Program) -> Result<()> {
         let config = serde_json::value::RawValue::from_string(self.config.text.clone())?;
         let annotations = self.config.spec.annotations().clone().unwrap_or_default();
         let state = State {
@@ -233,6 +257,7 @@ impl<'a> Creation<'a> {
             rootfs: self.planned.rootfs.clone(),
             created: timestamp::nanoseconds(std::time::SystemTime::now()),
             init: identity::of(init.pid, init.process.as_fd())?,
+            program,
             namespaces: self.planned.namespaces,
             place: self.planned.place.clone(),
             own_keyring: !self.options.no_new_keyring,

@@ -118,7 +118,9 @@ fn start(
 fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
     if let Some(path) = &options.process {
         let text = std::fs::read_to_string(path).context(|| format!("--process {}", path.display()))?;
-        return config::parse_process(&text).map_err(|error| error.context(format!("--process {}", path.display())));
+        let process = config::parse_process(&text);
+        let process = process.map_err(|error| error.context(format!("--process {}", path.display())))?;
+        return Ok(with_the_containers_own(process, spec.process().as_ref()));
     }
     let Some(mut process) = spec.process().clone() else {
         return Err(Error::new("the container has no process document to start from; use --process"));
@@ -148,6 +150,17 @@ fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
     Ok(process)
 }
 
+/// What a process document does not say is as it is for the container's first process: as runc.
+fn with_the_containers_own(mut process: Process, first: Option<&Process>) -> Process {
+    if process.capabilities().is_none() {
+        process.set_capabilities(first.and_then(|first| first.capabilities().clone()));
+    }
+    if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
+        process.set_rlimits(first.and_then(|first| first.rlimits().clone()));
+    }
+    process
+}
+
 fn set_user(process: &mut Process, options: &ExecOptions) {
     let mut user = process.user().clone();
     if let Some((uid, gid)) = options.user {
@@ -164,7 +177,7 @@ fn set_user(process: &mut Process, options: &ExecOptions) {
     process.set_user(user);
 }
 
-/// As runc: to the bounding, effective and permitted sets, and to the ambient one where the inheritable has it.
+/// To the bounding, effective and permitted sets.
 fn add_capabilities(process: &mut Process, names: &[String]) {
     if names.is_empty() {
         return;

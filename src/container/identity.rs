@@ -1,6 +1,7 @@
 //! Telling a process apart from a later one of the same pid.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use crate::sys::pidfd;
 use crate::undo::Identity;
@@ -40,16 +41,11 @@ fn start_time(pid: i32) -> Result<u64> {
     field.ok_or_else(|| Error::new("it has no start time"))
 }
 
-/// Whether the process still is init, waiting for `start`: the program that it runs says so.
-pub fn is_waiting(pid: i32) -> bool {
-    let path = format!("/proc/{pid}/exe");
-    let named = |path: std::path::PathBuf| {
-        // A sealed memfd, or the file on a mount that no path leads to; a process inside can run neither by these names.
-        path.as_os_str() == "/memfd:nfrun-init (deleted)" || path.as_os_str() == "/nfrun-init"
-    };
-    if !std::fs::read_link(&path).is_ok_and(named) {
-        return false;
-    }
-    // A file of the image can have the name, not the place: init's lies on a filesystem of memory without a path.
-    nix::sys::statfs::statfs(path.as_str()).is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC)
+/// Which file a process runs: (device, inode).
+pub type Program = (u64, u64);
+
+/// Whether the process still is init, waiting for `start`: it runs the very file that init was started from, which
+/// nothing inside can run.
+pub fn is_waiting(pid: i32, init: Program) -> bool {
+    std::fs::metadata(format!("/proc/{pid}/exe")).is_ok_and(|found| (found.dev(), found.ino()) == init)
 }

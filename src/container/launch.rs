@@ -15,6 +15,7 @@ use nix::sys::statvfs::FsFlags;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::identity::Program;
 use super::{copy_up, fault};
 use crate::bundle::plan::{IdMaps, Plan};
 use crate::init::program::{Items, Source, describe_failure};
@@ -34,6 +35,7 @@ pub struct Launch {
     page: SharedPage,
     started: Option<Spawned>,
     preserve: u32,
+    program: Program,
 }
 
 impl Launch {
@@ -61,7 +63,7 @@ impl Launch {
         let (socket, other) = pair.context(|| "make the socket to init")?;
         let slots = std::iter::repeat_with(|| None).take(plan.slots()).collect();
         let page = SharedPage::new().context(|| "make the page shared with init")?;
-        Ok(Self { slots, socket, other: Some(other), page, started: None, preserve })
+        Ok(Self { slots, socket, other: Some(other), page, started: None, preserve, program: (0, 0) })
     }
 
     /// Opens what a slot stands for.
@@ -92,6 +94,8 @@ impl Launch {
     /// Starts init with everything that was opened, and closes that here.
     pub fn spawn(&mut self, plan: &Plan, kinds: u64, maps: Option<&IdMaps>, cgroup: Option<BorrowedFd>) -> Result<()> {
         let program = init_program().map_err(|error| error.context("prepare the init program"))?;
+        let found = nix::sys::stat::fstat(&program)?;
+        self.program = (found.st_dev, found.st_ino);
         let Some(other) = self.other.take() else { return Err(Error::new("init was started before")) };
         let numbers: Vec<i32> = self.slots.iter().map(|fd| fd.as_ref().map_or(-1, |fd| fd.as_raw_fd())).collect();
         let items = Items::new(numbers.iter().copied());
@@ -120,6 +124,11 @@ impl Launch {
     /// Init as it was started last.
     pub fn init(&self) -> Result<&Spawned> {
         self.started.as_ref().ok_or_else(|| Error::new("init was not started"))
+    }
+
+    /// The file that init was started from.
+    pub fn program(&self) -> Program {
+        self.program
     }
 
     /// Writes the maps of a user namespace that init made as it forked.

@@ -35,7 +35,7 @@ pub fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
 fn finish(state: &State, socket: &std::path::Path) -> Result<()> {
     // Nobody will connect any more; whether it is there decides nothing.
     let _ = std::fs::remove_file(socket);
-    if super::identity::find(&state.init).is_some() && super::identity::is_waiting(state.init.pid) {
+    if super::identity::find(&state.init).is_some() && super::identity::is_waiting(state.init.pid, state.program) {
         return Err(Error::new(
             "init did not start the process and said nothing; its log may be in dmesg (a seccomp kill?)",
         ));

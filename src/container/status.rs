@@ -105,7 +105,7 @@ pub fn of(state: &State) -> Status {
     if state.place.as_ref().is_some_and(|place| place.is_frozen()) {
         return Status::Paused;
     }
-    if identity::is_waiting(state.init.pid) { Status::Created } else { Status::Running }
+    if identity::is_waiting(state.init.pid, state.program) { Status::Created } else { Status::Running }
 }
 
 /// A container's directory and state, for commands that do not change it.

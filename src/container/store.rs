@@ -16,6 +16,7 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::identity::Program;
 use super::{ContainerId, PATIENCE};
 use crate::undo::Identity;
 use crate::{Context, Error, Kind, Result, cgroup};
@@ -38,6 +39,8 @@ pub struct State {
     pub created: String,
     /// The first process.
     pub init: Identity,
+    /// The file that init was started from.
+    pub program: Program,
     /// CLONE_NEW* flags of the namespaces that it does not share with its creator.
     pub namespaces: u64,
     /// Its cgroups.
@@ -264,7 +267,10 @@ pub fn ids(root: &Path) -> Result<Option<Vec<ContainerId>>> {
 pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let name = path.file_name().ok_or_else(|| Error::invalid("it names no file"))?;
     let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let written = std::fs::write(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    // A link that somebody put there must not be followed: O_EXCL.
+    let _ = std::fs::remove_file(&temporary);
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&temporary);
+    let written = made.and_then(|mut file| file.write_all(content)).and_then(|()| std::fs::rename(&temporary, path));
     written.map_err(|error| {
         let _ = std::fs::remove_file(&temporary);
         error.into()

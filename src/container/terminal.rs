@@ -270,6 +270,9 @@ fn write_all(mut bytes: &[u8]) {
         match nix::unistd::write(stdout, bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {
+                let _ = poll(&mut [PollFd::new(stdout, PollFlags::POLLOUT)], PollTimeout::NONE);
+            }
             Err(_) => return,
         }
     }

@@ -33,12 +33,8 @@ fn make_node(parent: Fd, name: &CStr, mode: u32, device: u64, owner: (u32, u32))
             if there.st_mode & 0o170000 != mode & 0o170000 || (there.st_rdev != device && mode & 0o170000 != 0o010000) {
                 return Err(Failure { act: Act::NotGenuine, errno });
             }
-            if there.st_mode & 0o7777 != mode & 0o7777 {
-                sys::chmod(parent, name, mode & 0o7777).during(Act::SetOwner)?;
-            }
-            if (there.st_uid, there.st_gid) == owner {
-                return Ok(());
-            }
+            // As runc: what is there stays as it is. A change by name could be led elsewhere meanwhile.
+            return Ok(());
         }
         other => {
             other?;

@@ -220,6 +220,7 @@ pub fn mount_all(mounts: &[Mount], scene: &Scene, draft: &mut Draft) -> Result<(
         if target == Path::new("/") && !options.is_bind() {
             return Err(Error::invalid(format!("{field}.destination: / is the rootfs itself; mount below it")));
         }
+        refuse_in_proc(mount, &target, &field)?;
         one(mount, &target, &options, (scene, &field, &mounts[..i]), draft)?;
         let (set, clear) = options.recursive;
         // A bind's are set before it is attached.
@@ -233,6 +234,31 @@ pub fn mount_all(mounts: &[Mount], scene: &Scene, draft: &mut Draft) -> Result<(
         }
     }
     Ok(())
+}
+
+/// What may be mounted below /proc: files that lxcfs and its kin stand in for, as runc allows.
+fn refuse_in_proc(mount: &Mount, target: &Path, field: &str) -> Result<()> {
+    const ALLOWED: [&str; 12] = [
+        "cpuinfo",
+        "diskstats",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "loadavg",
+        "slabinfo",
+        "net/dev",
+        "sys/kernel/ns_last_pid",
+        "sys/crypto/fips_enabled",
+        "",
+    ];
+    match target.strip_prefix("/proc") {
+        Ok(below) if mount.typ().as_deref() != Some("proc") && !ALLOWED.iter().any(|path| below == Path::new(path)) => {
+            let target = target.display();
+            Err(Error::invalid(format!("{field}.destination: {target} is inside /proc, where nothing may be mounted")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// runc takes a relative destination as one below / and warns.

@@ -2,8 +2,11 @@
 
 use core::ffi::CStr;
 
-use linux_raw_sys::errno::{EACCES, ENOENT, ENOSYS, ENOTDIR};
-use linux_raw_sys::general::{AT_FDCWD, AT_RECURSIVE, MS_BIND, MS_REC, MS_REMOUNT, O_PATH, OPEN_TREE_CLONE};
+use linux_raw_sys::errno::{EACCES, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM};
+use linux_raw_sys::general::{
+    AT_FDCWD, AT_RECURSIVE, MS_BIND, MS_REC, MS_REMOUNT, O_DIRECTORY, O_PATH, OPEN_TREE_CLONE, PROC_SUPER_MAGIC,
+    RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS,
+};
 
 use super::step::Step;
 use crate::context::{Context, PathBuffer, text_of};
@@ -13,21 +16,20 @@ use crate::sys::{self, Fd};
 pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
     match step {
         Step::New { kind, source, target, flags, data } => {
-            let place = context.mount_point(target.0, true)?;
-            let genuine = is_genuine_target(kind.0.to_bytes(), place, context);
-            let outcome = genuine.and_then(|()| {
+            let place = place_for(kind.0.to_bytes(), target.0, context)?;
+            let outcome = (|| {
                 let mut with_mode: PathBuffer = [0; 4096];
                 let data = if kind.0 == c"tmpfs" { keep_mode(place, data.0, &mut with_mode)? } else { data.0 };
                 // mount(2) takes a path: the place itself, as the working directory.
                 sys::fchdir(place)?;
                 Ok(sys::mount(Some(source.0), c".", Some(kind.0), flags, (!data.is_empty()).then_some(data))?)
-            });
+            })();
             sys::close(place);
             outcome
         }
         Step::Attach { tree, target, set, clear } => {
             let tree = context.fd(tree);
-            let place = context.mount_point(target.0, true)?;
+            let place = place_outside_proc(target.0, true, context)?;
             set_attributes(tree, set, clear)?;
             let outcome = sys::attach(tree, place).during(Act::Attach);
             sys::close(place);
@@ -39,7 +41,7 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
                 (Err(errno), Some(slot)) if errno == EACCES as i32 => context.fd(slot),
                 (opened, _) => opened.during(Act::Open)?,
             };
-            let place = context.mount_point(target.0, directory)?;
+            let place = place_outside_proc(target.0, directory, context)?;
             // Before it is attached: from then on its place could be exchanged.
             if deep_set | deep_clear != 0 {
                 sys::set_attributes(tree, deep_set, deep_clear, 0, true).during(Act::SetFlags)?;
@@ -85,21 +87,37 @@ fn keep_mode<'a>(place: Fd, data: &'a CStr, buffer: &'a mut PathBuffer) -> Resul
     Ok(text_of(buffer))
 }
 
-/// A proc or sysfs must lie at the top of the root, in a real directory: through a link it would come to lie where the
-/// image wants it, and later writes to /proc would go elsewhere (CVE-2019-19921).
-fn is_genuine_target(kind: &[u8], place: Fd, context: &Context) -> Result<(), Failure> {
-    let name = match kind {
-        b"proc" => c"proc",
-        b"sysfs" => c"sys",
-        _ => return Ok(()),
-    };
-    let Ok(plain) = sys::stat(context.root, name) else { return Ok(()) };
-    let opened = sys::stat(place, c"").during(Act::Resolve)?;
-    // S_IFLNK: refused, as runc does, whatever it names.
-    if plain.st_mode & 0o170000 == 0o120000 && opened.st_mode & 0o170000 == 0o040000 {
-        return Err(Failure { act: Act::NotGenuine, errno: ENOTDIR as i32 });
+/// The place for a new filesystem. A proc or sysfs must lie in real directories all the way: through a link it would come
+/// to lie where the image wants it, and masks and later writes would go elsewhere (CVE-2019-19921).
+fn place_for(kind: &[u8], target: &CStr, context: &Context) -> Result<Fd, Failure> {
+    if kind != b"proc" && kind != b"sysfs" {
+        return place_outside_proc(target, true, context);
     }
-    Ok(())
+    let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS;
+    let open = || sys::open_beneath(context.root, target, O_PATH | O_DIRECTORY, 0, resolve);
+    let opened = match open() {
+        Err(errno) if errno == ENOENT as i32 => {
+            sys::close(context.mount_point(target, true)?);
+            open()
+        }
+        opened => opened,
+    };
+    match opened {
+        Err(errno) if errno == ELOOP as i32 => Err(Failure { act: Act::NotGenuine, errno: ENOTDIR as i32 }),
+        opened => opened.during(Act::Resolve),
+    }
+}
+
+/// A place that is not on procfs unless the bundle itself names it below /proc: a link of the image must not lead a mount
+/// over what the kernel shows (the plan allows what runc allows there).
+fn place_outside_proc(target: &CStr, directory: bool, context: &Context) -> Result<Fd, Failure> {
+    let place = context.mount_point(target, directory)?;
+    let named = target.to_bytes().starts_with(b"/proc/") || target.to_bytes() == b"/proc";
+    if !named && sys::filesystem(place).during(Act::Resolve)? == u64::from(PROC_SUPER_MAGIC) {
+        sys::close(place);
+        return Err(Failure { act: Act::NotGenuine, errno: EPERM as i32 });
+    }
+    Ok(place)
 }
 
 /// Sets flags on a detached tree; Ok(true) where the kernel can only do it once the tree is attached.

@@ -31,6 +31,12 @@ pub fn names(kinds: u64) -> String {
     if names.is_empty() { "none".into() } else { names.join(",") }
 }
 
+/// The caller's own namespace of a kind, in /proc.
+pub fn own_file(kind: u64) -> String {
+    let name = KINDS.iter().find(|known| known.2 as u64 == kind).map_or("", |known| known.3);
+    format!("/proc/self/ns/{name}")
+}
+
 /// A set of namespace kinds: new ones, and joined ones with their files.
 #[derive(Debug, Clone, Default)]
 pub struct Namespaces {

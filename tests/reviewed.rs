@@ -1,0 +1,121 @@
+//! What a hostile review of the first core found on one machine or another, each held here.
+
+#[macro_use]
+mod common;
+
+use common::bundle::push;
+use common::*;
+
+/// Runs a shell script with the runtime and its root as `$N`.
+fn script(c: &Container, script: &str) -> Output {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &format!("N=\"$0 --root $1\"; {script}")]).arg(binary()).arg(&c.root);
+    c.finish(command.current_dir(&c.dir))
+}
+
+#[test]
+fn a_caller_that_ignores_signals_neither_hangs_nor_passes_that_on() {
+    let c = Container::sh("grep SigIgn /proc/self/status; exit 7");
+    let output = script(&c, &format!("trap '' CHLD TERM USR1 PIPE; exec $N run --bundle bundle {} < /dev/null", c.id));
+    assert_eq!((output.code, output.stdout.trim_end()), (7, "SigIgn:\t0000000000000000"), "{output:?}");
+}
+
+#[test]
+fn a_cgroup_of_a_stopped_container_is_not_given_to_another() {
+    not_in_runc!("it gives it away");
+    let c = Container::new(&["true"]);
+    c.runtime(&["run", "--keep", "--bundle", "bundle", "first"]).ok();
+    let output = c.try_create();
+    assert!(output.code == 1 && output.stderr.contains("belongs to container first"), "{output:?}");
+    c.runtime(&["delete", "first"]).ok();
+    c.create();
+}
+
+#[test]
+fn deleting_a_stopped_container_leaves_a_strangers_process_in_its_cgroup_alone() {
+    not_in_runc!("it leaves it alone too, and fails");
+    let c = Container::new(&["true"]);
+    c.runtime(&["run", "--keep", "--bundle", "bundle", "first"]).ok();
+    let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    std::fs::write(c.cgroup("pids").join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    let output = c.runtime(&["delete", "first"]);
+    let alive = stranger.try_wait().unwrap().is_none();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert!(alive && output.code == 0, "{output:?}");
+    std::fs::remove_dir(c.cgroup("pids")).unwrap();
+}
+
+#[test]
+fn a_filter_need_allow_nothing_of_init_but_execve() {
+    let names = ["close_range", "mmap", "rt_sigaction", "faccessat2", "openat2"];
+    let c = Container::new(&["true"]).with(|config| {
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": names, "action": "SCMP_ACT_KILL_PROCESS"}]});
+    });
+    // busybox itself maps and sets signals, so it dies of the filter, but of its own calls.
+    let c = c.with(|config| config["process"]["noNewPrivileges"] = json!(true));
+    let output = c.run();
+    assert!(output.code == 0 || output.code == 128 + libc::SIGSYS, "{output:?}");
+    assert!(!output.stderr.contains("init"), "{output:?}");
+}
+
+#[test]
+fn a_device_in_the_place_of_the_account_file_is_not_opened() {
+    not_in_runc!("it opens it inside");
+    let c = Container::new(&["sh", "-c", "echo $HOME"]).with(|config| config["process"]["env"] = json!(["PATH=/bin"]));
+    std::fs::remove_file(c.rootfs("/etc/passwd")).unwrap();
+    let kind = nix::sys::stat::SFlag::S_IFCHR;
+    nix::sys::stat::mknod(&c.rootfs("/etc/passwd"), kind, nix::sys::stat::Mode::S_IRUSR, libc::makedev(1, 5)).unwrap();
+    let trace = c.dir.join("trace");
+    let mut command = std::process::Command::new("strace");
+    command.args(["-e", "trace=openat,openat2", "-o"]).arg(&trace).arg(binary()).arg("--root").arg(&c.root);
+    command.args(["run", "--bundle", "bundle", &c.id]).current_dir(&c.dir).stdin(std::process::Stdio::null());
+    let Ok(output) = command.output() else { skip!("no strace") };
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "/\n", "{output:?}");
+    let opened = std::fs::read_to_string(trace).unwrap();
+    assert!(opened.lines().filter(|line| line.contains("passwd")).all(|line| line.contains("O_PATH")), "{opened}");
+}
+
+#[test]
+fn proc_and_sys_are_not_mounted_through_links_nor_anything_over_them() {
+    for (link, target, mount) in [
+        ("/proc", "foo", json!({"destination": "/proc", "type": "proc", "source": "proc"})),
+        ("/data", "proc", json!({"destination": "/data", "type": "tmpfs", "source": "t"})),
+    ] {
+        let c = Container::new(&["true"]).with(|config| {
+            if link == "/proc" {
+                config["mounts"] = json!([]);
+                config["linux"]["maskedPaths"] = json!([]);
+                config["linux"]["readonlyPaths"] = json!([]);
+            }
+            push(&mut config["mounts"], mount);
+        });
+        if link == "/proc" {
+            std::fs::remove_dir(c.rootfs("/proc")).unwrap();
+        }
+        let _ = std::fs::create_dir(c.rootfs(&format!("/{target}")));
+        std::os::unix::fs::symlink(target, c.rootfs(link)).unwrap();
+        let output = c.try_create();
+        assert!(output.code == 1 && output.stderr.contains(link), "{link}: {output:?}");
+    }
+}
+
+#[test]
+fn exec_of_a_document_without_limits_and_capabilities_has_the_containers() {
+    let c = Container::idle().with(|config| {
+        config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}]);
+    });
+    let c = c.up();
+    let document = c.dir.join("process.json");
+    let args = ["sh", "-c", "ulimit -n; grep CapEff /proc/self/status"];
+    std::fs::write(
+        &document,
+        json!({"cwd": "/", "args": args, "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}).to_string(),
+    )
+    .unwrap();
+    let inside = c.exec(&args).ok().to_owned();
+    let output = c.on_id(&["exec", "--process", document.to_str().unwrap()]);
+    assert_eq!(output.stdout.trim_end(), inside, "{output:?}");
+    assert!(inside.starts_with("77\n"), "{inside}");
+}
