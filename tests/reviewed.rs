@@ -119,3 +119,26 @@ fn exec_of_a_document_without_limits_and_capabilities_has_the_containers() {
     assert_eq!(output.stdout.trim_end(), inside, "{output:?}");
     assert!(inside.starts_with("77\n"), "{inside}");
 }
+
+#[test]
+fn tmpcopyup_leaves_holes_and_stops_at_the_memory_limit() {
+    not_in_runc!("it copies inside");
+    for (fill, fits) in [(0usize, true), (40 << 20, false)] {
+        let c = Container::new(&["stat", "-c", "%s", "/data/file"]).with(|config| {
+            config["linux"]["resources"]["memory"] = json!({"limit": 32 << 20});
+            push(
+                &mut config["mounts"],
+                json!({"destination": "/data", "type": "tmpfs", "source": "t", "options": ["tmpcopyup", "size=1g"]}),
+            );
+        });
+        std::fs::create_dir_all(c.rootfs("/data")).unwrap();
+        std::fs::write(c.rootfs("/data/file"), vec![1; fill]).unwrap();
+        std::fs::File::options().write(true).open(c.rootfs("/data/file")).unwrap().set_len(300 << 20).unwrap();
+        let output = c.run();
+        std::fs::remove_file(c.rootfs("/data/file")).unwrap();
+        match fits {
+            true => assert_eq!(output.stdout.trim(), (300u64 << 20).to_string(), "{output:?}"),
+            false => assert!(output.code == 1 && output.stderr.contains("memory limit"), "{output:?}"),
+        }
+    }
+}

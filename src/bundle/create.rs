@@ -164,6 +164,7 @@ impl Planner<'_> {
             draft.step(crate::init::namespaces::step::Step::RaiseLoopback {});
         }
         let score = user::plan::score(process)?;
+        let limits = user::plan::limits(process.rlimits().as_deref().unwrap_or_default())?;
         let own_user = self.namespaces.has(libc::CLONE_NEWUSER);
         if let (Some(score), false) = (score, own_user) {
             user::plan::set_score(score, &mut draft)?;
@@ -179,9 +180,12 @@ impl Planner<'_> {
         surroundings.run(process, &mut draft)?;
         drop(surroundings);
         let mut between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps));
+        let release = between.len() - 1;
         if let (Some(score), true) = (score, own_user) {
-            let release = between.len() - 1;
             between.insert(release, (ready, RuntimeStep::OomScoreAdj(score)));
+        }
+        if let (false, true) = (limits.is_empty(), own_user) {
+            between.insert(release, (ready, RuntimeStep::Limits(limits)));
         }
         let spawn =
             RuntimeStep::Spawn { kinds: self.namespaces.at_clone(), maps: maps.filter(|_| late_maps.is_none()) };
@@ -275,6 +279,7 @@ impl Planner<'_> {
             bundle: self.around.bundle,
             rootfs: &self.rootfs,
             look: self.around.look,
+            memory: self.memory_limit(),
             mount_table: self.around.mount_table,
             user_namespace: self.namespaces.has(libc::CLONE_NEWUSER),
             cgroups: &cgroups,
@@ -322,6 +327,11 @@ impl Planner<'_> {
             )));
         }
         rootfs::plan::chroot(&self.rootfs, draft)
+    }
+
+    fn memory_limit(&self) -> Option<u64> {
+        let memory = self.linux.resources().as_ref()?.memory().as_ref()?;
+        memory.limit().and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0)
     }
 
     /// A joined namespace may be the host's own.
@@ -375,6 +385,7 @@ impl Planner<'_> {
             filter,
             environment: self.environment(process, home)?,
             capabilities: Sets::read(process.capabilities().as_ref()),
+            limited_by_init: !self.namespaces.has(libc::CLONE_NEWUSER),
         })
     }
 }

@@ -57,7 +57,12 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
     let ready = draft.len();
     surroundings.run(process, &mut draft)?;
     let spawn = RuntimeStep::Spawn { kinds: 0, maps: None };
-    let between = vec![(ready, RuntimeStep::AwaitInit), (ready, RuntimeStep::Save), (ready, RuntimeStep::Release)];
+    let mut between = vec![(ready, RuntimeStep::AwaitInit)];
+    let limits = user::plan::limits(process.rlimits().as_deref().unwrap_or_default())?;
+    if !limits.is_empty() && around.namespaces & libc::CLONE_NEWUSER as u64 != 0 {
+        between.push((ready, RuntimeStep::Limits(limits)));
+    }
+    between.extend([(ready, RuntimeStep::Save), (ready, RuntimeStep::Release)]);
     Ok(Plan::assemble(Vec::new(), spawn, draft, between))
 }
 
@@ -89,5 +94,6 @@ fn surroundings<'a>(process: &Process, around: &Circumstances<'a>) -> Result<Sur
         filter: filter.map(crate::seccomp::compile).transpose()?.flatten(),
         environment: exec::plan::environment(process, || accounts::home(around.root, uid))?,
         capabilities: Sets::read(process.capabilities().as_ref()),
+        limited_by_init: !own_user,
     })
 }

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::cgroup;
 use crate::init::namespaces::plan::names;
 use crate::init::program::{Draft, Program, Source};
+use crate::init::user::plan::{Limit, limit_name};
 
 /// A step of the runtime.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,6 +37,8 @@ pub enum RuntimeStep {
     Release,
     /// Write init's oom_score_adj: in a user namespace of its own it may not lower that itself.
     OomScoreAdj(i32),
+    /// Set init's limits, for the same reason.
+    Limits(Vec<Limit>),
     /// Write state.json, the pid file, and send the pidfd.
     Save,
 }
@@ -63,6 +66,13 @@ impl Display for RuntimeStep {
             Self::AwaitInit => f.write_str("wait for init"),
             Self::MapIds(_) => f.write_str("write the id maps of init's user namespace"),
             Self::Release => f.write_str("let init go on"),
+            Self::Limits(limits) => {
+                let names: Vec<_> = limits
+                    .iter()
+                    .map(|(resource, soft, hard)| format!("{} {soft} {hard}", limit_name(*resource)))
+                    .collect();
+                write!(f, "set limits of init: {}", names.join(", "))
+            }
             Self::OomScoreAdj(score) => write!(f, "set oom_score_adj {score} of init"),
             Self::Save => f.write_str("write state.json, pid file and pidfd"),
         }

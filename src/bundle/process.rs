@@ -22,6 +22,8 @@ pub struct Surroundings<'a> {
     pub environment: Vec<CString>,
     /// The capability sets.
     pub capabilities: Sets,
+    /// Whether init sets the limits.
+    pub limited_by_init: bool,
 }
 
 /// Properties of a process that come with a later version.
@@ -57,7 +59,12 @@ impl Surroundings<'_> {
         } else {
             user::plan::own_stdio(process, draft);
         }
-        user::plan::limits(process.rlimits().as_deref().unwrap_or_default(), draft)?;
+        let limits = user::plan::limits(process.rlimits().as_deref().unwrap_or_default())?;
+        // To raise a hard limit the kernel asks for a capability in the host's user namespace, so in one of the
+        // container's own the runtime does it.
+        if self.limited_by_init {
+            user::plan::set_limits(&limits, draft);
+        }
         user::plan::umask(process, draft);
         self.capabilities.bound(draft);
         // Nothing of the image is looked up with descriptors of the host still open.

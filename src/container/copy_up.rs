@@ -1,21 +1,21 @@
 //! `tmpcopyup`: a tmpfs with what the rootfs has at its place, filled while it is mounted nowhere.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstatat, mkdirat, mknodat};
-use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use nix::unistd::{Gid, Uid, Whence, fchownat, lseek, symlinkat};
 
 use crate::sys::path::{IN_ROOT, NO_MAGICLINKS, open_beneath};
 use crate::{Context, Error, Result};
 
-/// Makes the tmpfs. A target that the rootfs does not have leaves it empty.
-pub fn filled_tmpfs(rootfs: &Path, target: &Path, data: &str, attributes: u64) -> Result<OwnedFd> {
+/// Makes the tmpfs with at most that many bytes of files. A target that the rootfs does not have leaves it empty.
+pub fn filled_tmpfs(rootfs: &Path, target: &Path, data: &str, most: u64) -> Result<OwnedFd> {
     let options = data.split(',').filter(|option| !option.is_empty()).map(|option| {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         Ok((CString::new(key)?, CString::new(value)?))
@@ -23,7 +23,7 @@ pub fn filled_tmpfs(rootfs: &Path, target: &Path, data: &str, attributes: u64) -
     let options = options.collect::<Result<Vec<_>, std::ffi::NulError>>();
     let options = options.map_err(|_| Error::invalid("an option holds a NUL character"))?;
     let pairs: Vec<(&CStr, &CStr)> = options.iter().map(|(key, value)| (key.as_c_str(), value.as_c_str())).collect();
-    let mount = crate::sys::mount::new_detached(c"tmpfs", &pairs, attributes as u32).context(|| "make a tmpfs")?;
+    let mount = crate::sys::mount::new_detached(c"tmpfs", &pairs, 0).context(|| "make a tmpfs")?;
     let root = std::fs::File::open(rootfs).context(|| format!("open {}", rootfs.display()))?;
     let path = CString::new(target.as_os_str().as_bytes()).map_err(|_| Error::invalid("the path holds a NUL"))?;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
@@ -40,11 +40,11 @@ pub fn filled_tmpfs(rootfs: &Path, target: &Path, data: &str, attributes: u64) -
     if !given("uid=") && !given("gid=") {
         own(mount.as_fd(), c".", &found)?;
     }
-    copy_directory(source, mount.as_fd(), 0)?;
+    copy_directory(source, mount.as_fd(), 0, &mut most.clone())?;
     Ok(mount)
 }
 
-fn copy_directory(source: OwnedFd, to: BorrowedFd, depth: u32) -> Result<()> {
+fn copy_directory(source: OwnedFd, to: BorrowedFd, depth: u32, left: &mut u64) -> Result<()> {
     if depth > 256 {
         return Err(Error::new("directories are nested more than 256 deep"));
     }
@@ -55,13 +55,13 @@ fn copy_directory(source: OwnedFd, to: BorrowedFd, depth: u32) -> Result<()> {
         if name == c"." || name == c".." {
             continue;
         }
-        copy_entry(source.as_fd(), to, name, depth)
+        copy_entry(source.as_fd(), to, name, depth, left)
             .map_err(|error| error.context(OsStr::from_bytes(name.to_bytes()).display()))?;
     }
     Ok(())
 }
 
-fn copy_entry(from: BorrowedFd, to: BorrowedFd, name: &CStr, depth: u32) -> Result<()> {
+fn copy_entry(from: BorrowedFd, to: BorrowedFd, name: &CStr, depth: u32, left: &mut u64) -> Result<()> {
     let found = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     let mode = Mode::from_bits_truncate(found.st_mode);
     let kind = SFlag::from_bits_truncate(found.st_mode & libc::S_IFMT);
@@ -70,7 +70,12 @@ fn copy_entry(from: BorrowedFd, to: BorrowedFd, name: &CStr, depth: u32) -> Resu
         SFlag::S_IFDIR => {
             mkdirat(to, name, Mode::S_IRWXU)?;
             let inner = openat(to, name, read | OFlag::O_DIRECTORY, Mode::empty())?;
-            copy_directory(openat(from, name, read | OFlag::O_DIRECTORY, Mode::empty())?, inner.as_fd(), depth + 1)?;
+            copy_directory(
+                openat(from, name, read | OFlag::O_DIRECTORY, Mode::empty())?,
+                inner.as_fd(),
+                depth + 1,
+                left,
+            )?;
         }
         SFlag::S_IFLNK => {
             let target = nix::fcntl::readlinkat(from, name)?;
@@ -79,9 +84,13 @@ fn copy_entry(from: BorrowedFd, to: BorrowedFd, name: &CStr, depth: u32) -> Resu
         }
         SFlag::S_IFREG => {
             let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-            let mut new = std::fs::File::from(openat(to, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
-            let mut old = std::fs::File::from(openat(from, name, read, Mode::empty())?);
-            copy_content(&mut old, &mut new)?;
+            let old = std::fs::File::from(openat(from, name, read | OFlag::O_NONBLOCK, Mode::empty())?);
+            // It may have been exchanged since it was looked at.
+            if !old.metadata()?.is_file() {
+                return Err(Error::new("is no regular file any more"));
+            }
+            let new = std::fs::File::from(openat(to, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+            copy_content(&old, &new, left)?;
         }
         _ => mknodat(to, name, kind, mode, found.st_rdev)?,
     }
@@ -90,14 +99,30 @@ fn copy_entry(from: BorrowedFd, to: BorrowedFd, name: &CStr, depth: u32) -> Resu
     Ok(())
 }
 
-fn copy_content(from: &mut std::fs::File, to: &mut std::fs::File) -> Result<()> {
+/// Holes stay holes. What is copied counts against the most that the container may have in memory, since it is charged
+/// to the caller and not to the container.
+fn copy_content(from: &std::fs::File, to: &std::fs::File, left: &mut u64) -> Result<()> {
+    let length = from.metadata()?.len();
+    to.set_len(length)?;
     let mut buffer = vec![0; 64 << 10];
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(()),
-            read => to.write_all(&buffer[..read])?,
+    let mut at = 0;
+    while let Ok(start) = lseek(from, at, Whence::SeekData) {
+        let end = lseek(from, start, Whence::SeekHole)?;
+        at = start;
+        while at < end {
+            let most = buffer.len().min((end - at) as usize);
+            let read = from.read_at(&mut buffer[..most], at as u64)?;
+            if read == 0 {
+                return Ok(());
+            }
+            *left = left.checked_sub(read as u64).ok_or_else(|| {
+                Error::new("there is more to copy than the container's memory limit (or 1 GiB) allows")
+            })?;
+            to.write_all_at(&buffer[..read], at as u64)?;
+            at += read as i64;
         }
     }
+    Ok(())
 }
 
 fn own(at: BorrowedFd, name: &CStr, like: &FileStat) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::bundle::create::{Circumstances, Planned};
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::{self, Config, Plan};
 use crate::init::program::Source;
+use crate::init::user::plan::{Limit, limit_name};
 use crate::sys::spawn::Spawned;
 use crate::undo::{self, Head, Line};
 use crate::{Context, Error, Result, cgroup, timestamp};
@@ -166,6 +167,7 @@ impl<'a> Creation<'a> {
                 RuntimeStep::AwaitInit => launch.await_init(&plan)?,
                 RuntimeStep::MapIds(maps) => launch.map_ids(maps)?,
                 RuntimeStep::Release => launch.release()?,
+                RuntimeStep::Limits(limits) => set_limits(launch.init()?.pid, limits)?,
                 RuntimeStep::OomScoreAdj(score) => {
                     let path = format!("/proc/{}/oom_score_adj", launch.init()?.pid);
                     std::fs::write(&path, score.to_string())
@@ -287,4 +289,14 @@ pub fn hand_out(process: &Spawned, pid_file: Option<&Path>, pidfd_socket: Option
 fn intents(place: &cgroup::Place) -> Vec<Line> {
     let leaves: Vec<_> = place.cgroups.iter().map(|cgroup| PathBuf::from(cgroup.dir())).collect();
     place.missing_dirs().into_iter().map(|path| Line::Cgroup { leaf: leaves.contains(&path), path }).collect()
+}
+
+/// Sets a process's limits: prlimit(2).
+pub fn set_limits(pid: i32, limits: &[Limit]) -> Result<()> {
+    limits.iter().try_for_each(|&(resource, soft, hard)| {
+        crate::sys::set_limit(pid, resource, soft, hard).context(|| {
+            let name = limit_name(resource);
+            format!("process.rlimits: set {name} soft {soft} hard {hard} (a hard limit is raised only with CAP_SYS_RESOURCE)")
+        })
+    })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, Spec};
 
-use super::create::hand_out;
+use super::create::{hand_out, set_limits};
 use super::launch::Launch;
 use super::store::State;
 use super::terminal::{self, Foreground, Terminal};
@@ -108,6 +108,7 @@ fn start(
                 hand_out(launch.init()?, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?
             }
             RuntimeStep::Release => launch.release()?,
+            RuntimeStep::Limits(limits) => set_limits(launch.init()?.pid, limits)?,
             step => return Err(Error::new(format!("an exec has no step such as: {step}"))),
         }
     }

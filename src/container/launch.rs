@@ -16,7 +16,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::identity::Program;
-use super::{copy_up, fault};
+use super::{PATIENCE, copy_up, fault};
 use crate::bundle::plan::{IdMaps, Plan};
 use crate::init::program::{Items, Source, describe_failure};
 use crate::init::step::{GO, Head, READY};
@@ -70,10 +70,8 @@ impl Launch {
     pub fn open(&mut self, slot: u32, source: &Source) -> Result<()> {
         let fd = match source {
             Source::HiddenTree { path } => hidden_tree(path)?,
-            Source::CopiedTmpfs { rootfs, target, data, attributes } => {
-                copy_up::filled_tmpfs(rootfs, target, data, *attributes)
-                    .map_err(|error| error.context(format!("fill a tmpfs from {} of the rootfs", target.display())))?
-            }
+            Source::CopiedTmpfs { rootfs, target, data, most } => copy_up::filled_tmpfs(rootfs, target, data, *most)
+                .map_err(|error| error.context(format!("fill a tmpfs from {} of the rootfs", target.display())))?,
             Source::Namespace { path, .. } => open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
                 .context(|| format!("linux.namespaces: open {}", path.display()))?,
             Source::Tasks { path } => open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
@@ -152,7 +150,7 @@ impl Launch {
         }
         let process = sys::pidfd::open(forked).context(|| format!("open process {forked}"))?;
         if let Some(before) = self.started.replace(Spawned { pid: forked, process }) {
-            let _ = waitpid(Pid::from_raw(before.pid), None);
+            reap(&before);
         }
         Ok(())
     }
@@ -190,16 +188,13 @@ impl Launch {
         let _ = self.follow_fork();
         let step = self.page.progress().step.load(Ordering::Acquire);
         let at = plan.describe(step).unwrap_or_else(|| "its beginning".into());
-        let ended = self.started.as_ref().map(|init| waitpid(Pid::from_raw(init.pid), None));
-        self.started = None;
+        let ended = self.started.take().and_then(|init| reap(&init));
         describe_failure(&message).unwrap_or_else(|| match ended {
-            Some(Ok(WaitStatus::Signaled(_, signal, _))) => Error::new(format!(
+            Some(WaitStatus::Signaled(_, signal, _)) => Error::new(format!(
                 "init was killed by {signal} at step {step} ({at}){}",
                 if signal == nix::sys::signal::Signal::SIGKILL { ": is the memory limit too low for it?" } else { "" }
             )),
-            Some(Ok(WaitStatus::Exited(_, code))) => {
-                Error::new(format!("init ended with {code} at step {step} ({at})"))
-            }
+            Some(WaitStatus::Exited(_, code)) => Error::new(format!("init ended with {code} at step {step} ({at})")),
             _ => Error::new(format!("init is gone at step {step} ({at})")),
         })
     }
@@ -211,9 +206,18 @@ impl Drop for Launch {
         // orphaned; nothing of it may stay.
         if let Some(init) = &self.started {
             let _ = sys::pidfd::signal(init.process.as_fd(), libc::SIGKILL);
-            let _ = waitpid(Pid::from_raw(init.pid), None);
+            reap(init);
         }
     }
+}
+
+/// Waits for an init that ends, but not for ever: in a dead filesystem even SIGKILL waits.
+fn reap(init: &Spawned) -> Option<WaitStatus> {
+    if sys::pidfd::wait_for_end(init.process.as_fd(), Some(PATIENCE)) {
+        return waitpid(Pid::from_raw(init.pid), None).ok();
+    }
+    log::warn!("init does not end: {}", crate::cgroup::describe_stuck(init.pid));
+    None
 }
 
 /// A mount for a user namespace whose root cannot reach it. It must not be a peer of the host's, and nothing of it may

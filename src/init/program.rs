@@ -85,8 +85,8 @@ pub enum Source {
         target: PathBuf,
         /// tmpfs's own options.
         data: String,
-        /// MOUNT_ATTR_* flags.
-        attributes: u64,
+        /// How many bytes may be copied.
+        most: u64,
     },
     /// A namespace's file.
     Namespace {

@@ -133,3 +133,10 @@ pub fn begin() {
         libc::signal(libc::SIGCHLD, libc::SIG_DFL);
     }
 }
+
+/// Sets a limit of another process: prlimit(2).
+pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the new limit outlives the call, and no old one is asked for.
+    Errno::result(unsafe { libc::prlimit64(pid, resource, &raw const limit, std::ptr::null_mut()) }).map(drop)
+}

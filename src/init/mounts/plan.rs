@@ -198,6 +198,8 @@ pub struct Scene<'a> {
     pub rootfs: &'a Path,
     /// Whether the host may be looked at.
     pub look: bool,
+    /// The container's memory limit in bytes, where it has one.
+    pub memory: Option<u64>,
     /// The host's mount table.
     pub mount_table: &'a str,
     /// Whether the container has a user namespace of its own.
@@ -397,7 +399,7 @@ fn copied_tmpfs(
         rootfs: scene.rootfs.to_owned(),
         target: target.to_owned(),
         data: options.data(),
-        attributes: 0,
+        most: scene.memory.unwrap_or(1 << 30),
     };
     let tree = draft.slot(what);
     let (set, clear) = options.attributes();

@@ -49,8 +49,12 @@ pub fn set_score(score: i32, draft: &mut Draft) -> Result<()> {
     Ok(())
 }
 
+/// A limit as setrlimit(2) takes it: resource, soft, hard.
+pub type Limit = (u32, u64, u64);
+
 /// process.rlimits.
-pub fn limits(limits: &[PosixRlimit], draft: &mut Draft) -> Result<()> {
+pub fn limits(limits: &[PosixRlimit]) -> Result<Vec<Limit>> {
+    let mut read = Vec::with_capacity(limits.len());
     for (i, limit) in limits.iter().enumerate() {
         let name = limit.typ().to_string();
         let number = LIMITS.iter().position(|known| *known == name);
@@ -64,9 +68,16 @@ pub fn limits(limits: &[PosixRlimit], draft: &mut Draft) -> Result<()> {
         if soft > hard {
             return Err(Error::invalid(format!("process.rlimits[{i}]: {name}: soft {soft} is above hard {hard}")));
         }
-        draft.step(Step::Limit { resource: resource as u32, soft, hard });
+        read.push((resource as u32, soft, hard));
     }
-    Ok(())
+    Ok(read)
+}
+
+/// Set by init itself.
+pub fn set_limits(limits: &[Limit], draft: &mut Draft) {
+    for &(resource, soft, hard) in limits {
+        draft.step(Step::Limit { resource, soft, hard });
+    }
 }
 
 /// process.user. `groups` false leaves the caller's groups, where a user namespace does not let them be set.
