@@ -142,3 +142,29 @@ fn tmpcopyup_leaves_holes_and_stops_at_the_memory_limit() {
         }
     }
 }
+
+#[test]
+fn a_source_that_only_the_host_reaches_is_bound_into_a_user_namespace() {
+    not_in_runc!("Debian's does not");
+    let c = Container::new(&["cat", "/mnt/file"]);
+    let secret = c.dir.join("secret");
+    std::fs::create_dir_all(secret.join("volume")).unwrap();
+    std::fs::write(secret.join("volume/file"), "reached").unwrap();
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(&secret, mode(0o700)).unwrap();
+    std::fs::set_permissions(&c.dir, mode(0o711)).unwrap();
+    std::fs::create_dir_all(c.rootfs("/mnt")).unwrap();
+    let c = c.with(|config| {
+        push(&mut config["linux"]["namespaces"], json!({"type": "user"}));
+        let map = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map;
+        let source = secret.join("volume");
+        push(
+            &mut config["mounts"],
+            json!({"destination": "/mnt", "type": "bind", "source": source, "options": ["bind"]}),
+        );
+    });
+    let output = c.run();
+    assert_eq!(output.stdout, "reached", "{output:?}");
+}
