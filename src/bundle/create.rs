@@ -14,6 +14,7 @@ use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
 use crate::init::namespaces::plan::{self as namespaces, Namespaces};
 use crate::init::program::Draft;
+use crate::init::user::plan::Limit;
 use crate::init::{control, devices, exec, mounts, paths, rootfs, sysctls, terminal, user};
 use crate::{Context, Error, Result};
 
@@ -164,13 +165,13 @@ impl Planner<'_> {
             draft.step(crate::init::namespaces::step::Step::RaiseLoopback {});
         }
         let score = user::plan::score(process)?;
-        let limits = user::plan::limits(process.rlimits().as_deref().unwrap_or_default())?;
         let own_user = self.namespaces.has(libc::CLONE_NEWUSER);
+        let (limits, limits_by_runtime) = process::share_limits(process, own_user)?;
         if let (Some(score), false) = (score, own_user) {
             user::plan::set_score(score, &mut draft)?;
         }
         self.root(process, place.as_ref(), &mut draft)?;
-        let surroundings = self.surroundings(process)?;
+        let surroundings = self.surroundings(process, limits)?;
         surroundings.prepare(process, self.around.waits, &mut draft)?;
         draft.step(control::step::Step::AwaitRuntime {});
         let ready = draft.len();
@@ -184,8 +185,8 @@ impl Planner<'_> {
         if let (Some(score), true) = (score, own_user) {
             between.insert(release, (ready, RuntimeStep::OomScoreAdj(score)));
         }
-        if let (false, true) = (limits.is_empty(), own_user) {
-            between.insert(release, (ready, RuntimeStep::Limits(limits)));
+        if !limits_by_runtime.is_empty() {
+            between.insert(release, (ready, RuntimeStep::Limits(limits_by_runtime)));
         }
         let spawn =
             RuntimeStep::Spawn { kinds: self.namespaces.at_clone(), maps: maps.filter(|_| late_maps.is_none()) };
@@ -220,7 +221,7 @@ impl Planner<'_> {
         };
         let path = self.linux.cgroups_path().as_deref();
         let place = cgroup::place(layout, path, self.around.id)?;
-        let steps = cgroup::plan(layout, path, self.around.id, resources)?;
+        let steps = cgroup::plan(layout, &place, resources)?;
         first.extend(steps.into_iter().map(RuntimeStep::Cgroup));
         process::enter_cgroups(&place, draft)?;
         Ok(Some(place))
@@ -372,7 +373,7 @@ impl Planner<'_> {
         Ok(environment)
     }
 
-    fn surroundings(&self, process: &Process) -> Result<Surroundings<'_>> {
+    fn surroundings(&self, process: &Process, limits: Vec<Limit>) -> Result<Surroundings<'_>> {
         let uid = process.user().uid();
         let home = || accounts::home(&self.rootfs, uid).filter(|_| self.around.look);
         let filter = self.linux.seccomp().as_ref().map(crate::seccomp::compile).transpose()?.flatten();
@@ -385,7 +386,7 @@ impl Planner<'_> {
             filter,
             environment: self.environment(process, home)?,
             capabilities: Sets::read(process.capabilities().as_ref()),
-            limited_by_init: !self.namespaces.has(libc::CLONE_NEWUSER),
+            limits,
         })
     }
 }

@@ -11,6 +11,7 @@ use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
 use crate::init::namespaces::{plan as namespaces, step::Step as Namespaces};
 use crate::init::program::{Draft, Source};
+use crate::init::user::plan::Limit;
 use crate::init::{control, exec, terminal, user};
 use crate::{Error, Result};
 
@@ -51,16 +52,17 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
     if process.terminal().unwrap_or(false) {
         terminal::plan::open(process, false, &mut draft)?;
     }
-    let surroundings = surroundings(process, around)?;
+    let own_user = around.namespaces & libc::CLONE_NEWUSER as u64 != 0;
+    let (limits, limits_by_runtime) = process::share_limits(process, own_user)?;
+    let surroundings = surroundings(process, limits, around)?;
     surroundings.prepare(process, false, &mut draft)?;
     draft.step(control::step::Step::AwaitRuntime {});
     let ready = draft.len();
     surroundings.run(process, &mut draft)?;
     let spawn = RuntimeStep::Spawn { kinds: 0, maps: None };
     let mut between = vec![(ready, RuntimeStep::AwaitInit)];
-    let limits = user::plan::limits(process.rlimits().as_deref().unwrap_or_default())?;
-    if !limits.is_empty() && around.namespaces & libc::CLONE_NEWUSER as u64 != 0 {
-        between.push((ready, RuntimeStep::Limits(limits)));
+    if !limits_by_runtime.is_empty() {
+        between.push((ready, RuntimeStep::Limits(limits_by_runtime)));
     }
     between.extend([(ready, RuntimeStep::Save), (ready, RuntimeStep::Release)]);
     Ok(Plan::assemble(Vec::new(), spawn, draft, between))
@@ -81,7 +83,7 @@ fn join(kinds: u64, draft: &mut Draft) {
     }
 }
 
-fn surroundings<'a>(process: &Process, around: &Circumstances<'a>) -> Result<Surroundings<'a>> {
+fn surroundings<'a>(process: &Process, limits: Vec<Limit>, around: &Circumstances<'a>) -> Result<Surroundings<'a>> {
     let linux = around.spec.linux().as_ref();
     let filter = linux.and_then(|linux| linux.seccomp().as_ref());
     let own_user = around.namespaces & libc::CLONE_NEWUSER as u64 != 0;
@@ -94,6 +96,6 @@ fn surroundings<'a>(process: &Process, around: &Circumstances<'a>) -> Result<Sur
         filter: filter.map(crate::seccomp::compile).transpose()?.flatten(),
         environment: exec::plan::environment(process, || accounts::home(around.root, uid))?,
         capabilities: Sets::read(process.capabilities().as_ref()),
-        limited_by_init: !own_user,
+        limits,
     })
 }

@@ -7,6 +7,7 @@ use oci_spec::runtime::{LinuxIdMapping, Process};
 use super::ids;
 use crate::init::capabilities::plan::{self as capabilities, Sets};
 use crate::init::program::{Draft, Source, text};
+use crate::init::user::plan::Limit;
 use crate::init::wire::{Bytes, Text};
 use crate::init::{cgroups, control, exec, seccomp, terminal, user};
 use crate::seccomp::Filter;
@@ -22,8 +23,8 @@ pub struct Surroundings<'a> {
     pub environment: Vec<CString>,
     /// The capability sets.
     pub capabilities: Sets,
-    /// Whether init sets the limits.
-    pub limited_by_init: bool,
+    /// The limits that init sets.
+    pub limits: Vec<Limit>,
 }
 
 /// Properties of a process that come with a later version.
@@ -37,6 +38,13 @@ pub fn refuse_later(process: &Process, refuse: &mut dyn FnMut(&str) -> Result<()
         ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
     ];
     later.into_iter().filter(|(_, asked)| *asked).try_for_each(|(field, _)| refuse(field))
+}
+
+/// process.rlimits as init and the runtime set them. To raise a hard limit the kernel asks for a capability in the host's
+/// user namespace, so of a process in another one the runtime sets all.
+pub fn share_limits(process: &Process, own_user: bool) -> Result<(Vec<Limit>, Vec<Limit>)> {
+    let limits = user::plan::limits(process.rlimits().as_deref().unwrap_or_default())?;
+    Ok(if own_user { (Vec::new(), limits) } else { (limits, Vec::new()) })
 }
 
 impl Surroundings<'_> {
@@ -59,12 +67,7 @@ impl Surroundings<'_> {
         } else {
             user::plan::own_stdio(process, draft);
         }
-        let limits = user::plan::limits(process.rlimits().as_deref().unwrap_or_default())?;
-        // To raise a hard limit the kernel asks for a capability in the host's user namespace, so in one of the
-        // container's own the runtime does it.
-        if self.limited_by_init {
-            user::plan::set_limits(&limits, draft);
-        }
+        user::plan::set_limits(&self.limits, draft);
         user::plan::umask(process, draft);
         self.capabilities.bound(draft);
         // Nothing of the image is looked up with descriptors of the host still open.

@@ -24,7 +24,7 @@ pub use hierarchy::{Hierarchy, Layout, Mode};
 pub use limits::limits;
 pub use place::{Place, place};
 pub use plan::plan;
-pub use remove::{remove_leaf, remove_made, remove_unused};
+pub use remove::{remove_leaf, remove_unused};
 pub use run::{Identity, Made};
 pub use step::{Cgroup, IfAbsent, Step, Value, Version};
 pub use stuck::describe_stuck;

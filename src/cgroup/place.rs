@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::file::{is_gone, open_dir, read, read_list_at};
+use super::file::{is_gone, open_dir, read_list_at};
 use super::hierarchy::Layout;
 use super::step::{Cgroup, Version};
 use crate::{Context, Error, Result};
@@ -108,21 +108,6 @@ impl Place {
             return Ok(Vec::new());
         };
         pids_below(&cgroup.dir())
-    }
-
-    /// How many processes the kernel's OOM killer has ended here; 0 where that is not counted.
-    ///
-    /// # Errors
-    /// When the file holds what is no number.
-    pub fn oom_count(&self) -> Result<u64> {
-        let Some(cgroup) = self.with("memory") else { return Ok(0) };
-        let path = format!("{}/memory.oom_control", cgroup.dir());
-        let text = match read(&path) {
-            Err(errno) if is_gone(errno) => return Ok(0),
-            text => text.context(|| format!("read {path}"))?,
-        };
-        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap_or("0");
-        count.trim().parse().map_err(|_| Error::new(format!("{path}: oom_kill {count:?} is no number")))
     }
 
     /// Every directory that making the place will make, each hierarchy's outermost first: what undo must know before.

@@ -1,40 +1,32 @@
 //! The spec's resources into steps. Everything that can be refused without the kernel is refused here; nothing is
 //! written and nothing but the layout is consulted.
 
-use std::path::Path;
-
 use oci_spec::runtime::LinuxResources;
 
 use super::devices::rules_to_writes;
 use super::hierarchy::{Layout, Mode};
 use super::limits::{find, limits};
-use super::place::{Place, place};
+use super::place::Place;
 use super::step::Step;
 use crate::{Error, Result};
 
 /// The steps that make a container's cgroups and limit them: one directory in every hierarchy, the cpuset filled so
-/// that a process can enter, device rules, limits. `path` is linux.cgroupsPath, `fallback` the name when there is none.
+/// that a process can enter, device rules, limits.
 ///
 /// # Errors
 /// Names the property that cannot be had: a path that is the root, a value out of range, a limit whose controller is
 /// not mounted, a host whose interface is not supported yet.
-pub fn plan(
-    layout: &Layout,
-    path: Option<&Path>,
-    fallback: &str,
-    resources: Option<&LinuxResources>,
-) -> Result<Vec<Step>> {
+pub fn plan(layout: &Layout, place: &Place, resources: Option<&LinuxResources>) -> Result<Vec<Step>> {
     if layout.mode() == Mode::V2 {
         return Err(Error::new(
             "this host has cgroup v2 only, which nfrun does not support yet; boot with systemd.unified_cgroup_hierarchy=0, or do without limits by --cgroup-manager disabled",
         ));
     }
-    let place = place(layout, path, fallback)?;
     let mut steps: Vec<Step> = place.cgroups.iter().cloned().map(|cgroup| Step::Make { cgroup }).collect();
-    steps.extend(fill_cpuset(&place, resources));
-    steps.push(restrict_devices(&place, resources)?);
+    steps.extend(fill_cpuset(place, resources));
+    steps.push(restrict_devices(place, resources)?);
     if let Some(resources) = resources {
-        steps.extend(limits(&place, resources)?);
+        steps.extend(limits(place, resources)?);
     }
     Ok(steps)
 }
@@ -61,6 +53,9 @@ fn restrict_devices(place: &Place, resources: Option<&LinuxResources>) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::place::place;
     use super::*;
 
     fn host(controllers: &[&str]) -> Layout {
@@ -76,7 +71,11 @@ mod tests {
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
         let layout = host(&["cpu,cpuacct", "cpuset", "memory", "devices", "pids", "blkio"]);
         let path = Some(Path::new(path)).filter(|path| !path.as_os_str().is_empty());
-        Ok(plan(&layout, path, "c1", Some(&resources))?.iter().map(ToString::to_string).collect())
+        Ok(plan(&layout, &place(&layout, path, "c1")?, Some(&resources))?.iter().map(ToString::to_string).collect())
+    }
+
+    fn plan_bare(layout: &Layout) -> Result<Vec<Step>> {
+        plan(layout, &place(layout, None, "c")?, None)
     }
 
     #[test]
@@ -113,9 +112,9 @@ mod tests {
 
     #[test]
     fn a_host_without_the_devices_controller_or_with_v2_alone_is_refused_by_name() {
-        let error = plan(&host(&["memory"]), None, "c", None).unwrap_err().to_string();
+        let error = plan_bare(&host(&["memory"])).unwrap_err().to_string();
         assert!(error.contains("the devices controller is not mounted"), "{error}");
         let v2 = Layout::parse("1 1 0:2 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/\n").unwrap();
-        assert!(plan(&v2, None, "c", None).unwrap_err().to_string().contains("cgroup v2"));
+        assert!(plan_bare(&v2).unwrap_err().to_string().contains("cgroup v2"));
     }
 }

@@ -35,31 +35,19 @@ impl Place {
     }
 }
 
-/// Removes one directory with what is below it, if it still is the one with this inode. True when it is gone now.
+/// Removes a container's own cgroup, if it still is the one with this inode. What is in it is ended with `kill`; without,
+/// it is another's, which keeps the cgroup. True when it was removed.
 ///
 /// # Errors
 /// As [`Place::remove`].
-pub fn remove_made(path: &Path, inode: u64, timeout: Duration) -> Result<bool> {
+pub fn remove_leaf(path: &Path, inode: u64, kill: bool, timeout: Duration) -> Result<bool> {
     if !is_still(path, inode)? {
         return Ok(false);
-    }
-    remove_tree(&path.to_string_lossy(), Instant::now() + timeout, timeout)?;
-    Ok(true)
-}
-
-/// Removes a container's own cgroup, if it still is the one with this inode. What is in it is ended with `kill`; without,
-/// it is another's, which keeps the cgroup.
-///
-/// # Errors
-/// As [`Place::remove`].
-pub fn remove_leaf(path: &Path, inode: u64, kill: bool, timeout: Duration) -> Result<()> {
-    if !is_still(path, inode)? {
-        return Ok(());
     }
     let path = path.to_string_lossy();
     // The usual case is one system call.
     if rmdir(path.as_ref()).is_ok() {
-        return Ok(());
+        return Ok(true);
     }
     if kill {
         super::kill::kill_all_below(&path, timeout)?;
@@ -67,10 +55,10 @@ pub fn remove_leaf(path: &Path, inode: u64, kill: bool, timeout: Duration) -> Re
         // A process that is ending is no reason to leave it behind.
         if !wait_for_all(hold_all(vec![first])?, Instant::now() + Duration::from_millis(500)) {
             log::warn!("cgroup {path} stays: process {first} in it is not of the container");
-            return Ok(());
+            return Ok(false);
         }
     }
-    remove_tree(&path, Instant::now() + timeout, timeout)
+    remove_tree(&path, Instant::now() + timeout, timeout).map(|()| true)
 }
 
 /// Removes one directory unless another uses it meanwhile: the parents that were made on the way to a cgroup. With an

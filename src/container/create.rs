@@ -13,26 +13,14 @@ use crate::bundle::{self, Config, Plan};
 use crate::init::program::Source;
 use crate::init::user::plan::{Limit, limit_name};
 use crate::sys::spawn::Spawned;
-use crate::undo::{self, Head, Line};
+use crate::undo::{self, Head, Identity, Line};
 use crate::{Context, Error, Result, cgroup, timestamp};
 
 /// Creates a container from a bundle and leaves it waiting for `start`.
 pub fn create(globals: &Globals, id: &ContainerId, options: &CreateOptions) -> Result<()> {
     let config = Config::load(&options.bundle)?;
-    let wants_terminal = wants_terminal(&config);
-    match (wants_terminal, &options.console_socket) {
-        (true, None) => {
-            return Err(Error::invalid(
-                "cannot allocate tty if runc will detach without setting console socket: process.terminal is true; pass --console-socket, or set it to false",
-            ));
-        }
-        (false, Some(_)) => {
-            return Err(Error::invalid(
-                "cannot use console socket if runc will not detach or allocate tty: process.terminal is false",
-            ));
-        }
-        _ => {}
-    }
+    // As of a detached run: whoever called keeps no terminal.
+    terminal::check(wants_terminal(&config), true, options.console_socket.is_some())?;
     let creation = Creation::begin(globals, id, options, &config, true)?;
     let console = options.console_socket.as_deref().map(terminal::connect).transpose()?;
     creation.carry_out(console).map(drop)
@@ -101,6 +89,8 @@ pub struct Creation<'a> {
     planned: Planned,
     locked: Option<Locked>,
     record: Option<File>,
+    /// Init, as the record has it.
+    recorded: Option<Identity>,
 }
 
 /// A container whose init is set up, and runs or waits for `start`.
@@ -121,7 +111,7 @@ impl<'a> Creation<'a> {
         waits: bool,
     ) -> Result<Self> {
         let planned = make_plan(globals, id, options, config, waits, true)?;
-        Ok(Self { id, options, config, globals, planned, locked: None, record: None })
+        Ok(Self { id, options, config, globals, planned, locked: None, record: None, recorded: None })
     }
 
     /// Carries the plan out. On any error nothing is left.
@@ -163,6 +153,7 @@ impl<'a> Creation<'a> {
                     let init = launch.init()?;
                     let identity = identity::of(init.pid, init.process.as_fd())?;
                     self.append(&[Line::Process(identity)])?;
+                    self.recorded = Some(identity);
                 }
                 RuntimeStep::AwaitInit => launch.await_init(&plan)?,
                 RuntimeStep::MapIds(maps) => launch.map_ids(maps)?,
@@ -258,7 +249,7 @@ impl<'a> Creation<'a> {
             bundle: self.config.bundle.clone(),
             rootfs: self.planned.rootfs.clone(),
             created: timestamp::nanoseconds(std::time::SystemTime::now()),
-            init: identity::of(init.pid, init.process.as_fd())?,
+            init: self.recorded.ok_or_else(|| Error::new("init is to be saved and was not recorded"))?,
             program,
             namespaces: self.planned.namespaces,
             place: self.planned.place.clone(),

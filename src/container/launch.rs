@@ -76,7 +76,9 @@ impl Launch {
                 .context(|| format!("linux.namespaces: open {}", path.display()))?,
             Source::Tasks { path } => open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
                 .context(|| format!("open {}", path.display()))?,
-            Source::Listener | Source::Console | Source::Process => return Ok(()),
+            Source::Listener | Source::Console | Source::Process => {
+                return Err(Error::new(format!("{source}: the command that was given has none")));
+            }
         };
         self.fill(slot, fd);
         Ok(())

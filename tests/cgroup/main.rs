@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dead_mount::DeadMount;
-use nfrun::cgroup::{Freezer, remove_made, remove_unused};
+use nfrun::cgroup::{Freezer, remove_leaf, remove_unused};
 use scene::{BOUND, Scene, enter, eventually};
 
 #[test]
@@ -214,12 +214,12 @@ fn undo_knows_each_directory_before_and_removes_only_what_was_made() {
     assert!(!remove_unused(Path::new(&outer.path), Some(outer.inode)).unwrap(), "a parent in use stays");
     fs::remove_dir(&leaf.path).unwrap();
     fs::create_dir(&leaf.path).unwrap();
-    assert!(!remove_made(Path::new(&leaf.path), leaf.inode, BOUND).unwrap(), "another of that name stays");
+    assert!(!remove_leaf(Path::new(&leaf.path), leaf.inode, false, BOUND).unwrap(), "another of that name stays");
     assert!(Path::new(&leaf.path).exists());
     fs::remove_dir(&leaf.path).unwrap();
     assert!(remove_unused(Path::new(&outer.path), Some(outer.inode)).unwrap());
     for made in scene.identities[2..].iter().rev() {
-        remove_made(Path::new(&made.path), made.inode, BOUND).unwrap();
+        remove_leaf(Path::new(&made.path), made.inode, false, BOUND).unwrap();
     }
     assert_eq!(scene.place.missing_dirs(), missing);
 }

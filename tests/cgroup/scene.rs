@@ -50,7 +50,7 @@ impl Scene {
     pub fn create(&mut self, resources: &str) -> nfrun::Result<Made> {
         let resources = parse(resources);
         let mut made = Made::default();
-        for step in plan(&self.layout, Some(&self.path()), "unused", Some(&resources))? {
+        for step in plan(&self.layout, &self.place, Some(&resources))? {
             self.identities.extend(made.run(&step)?);
         }
         Ok(made)
