@@ -43,10 +43,6 @@ impl Scene {
         Some(Self { parent, layout, place, identities: Vec::new() })
     }
 
-    pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("{}/c", self.parent))
-    }
-
     pub fn create(&mut self, resources: &str) -> nfrun::Result<Made> {
         let resources = parse(resources);
         let mut made = Made::default();
