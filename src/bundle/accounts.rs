@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
+use crate::init::guard::{Guard, stands};
 use crate::sys::path::{IN_ROOT, NO_MAGICLINKS, open_beneath};
 
 /// The home directory of a uid; None where the root has no such account. Links lead nowhere outside the root.
@@ -20,11 +21,12 @@ pub fn name(root: &Path, uid: u32) -> Option<String> {
 /// By reading the file alone: a static program has no name service switch.
 fn field(root: &Path, uid: u32, which: usize) -> Option<String> {
     let root = std::fs::File::open(root).ok()?;
-    let path: &CStr = c"/etc/passwd";
+    let beneath: (&CStr, u64) = (c"/etc/passwd", IN_ROOT | NO_MAGICLINKS);
+    let (path, resolve) = if stands(Guard::Beneath) { beneath } else { (c"etc/passwd", 0) };
     // An image may have a device in its place, the opening of which alone can do harm: look first.
-    let place = open_beneath(root.as_fd(), path, libc::O_PATH, IN_ROOT | NO_MAGICLINKS).ok()?;
+    let place = open_beneath(root.as_fd(), path, libc::O_PATH, resolve).ok()?;
     let kind = nix::sys::stat::fstat(&place).ok()?.st_mode & libc::S_IFMT;
-    if kind != libc::S_IFREG {
+    if kind != libc::S_IFREG && stands(Guard::RegularAccounts) {
         return None;
     }
     let file = std::fs::File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).ok()?;

@@ -50,6 +50,7 @@ pub fn share_limits(process: &Process, own_user: bool) -> Result<(Vec<Limit>, Ve
 impl Surroundings<'_> {
     /// Ids, limits and terminal, before the process is told to go on.
     pub fn prepare(&self, process: &Process, waits: bool, draft: &mut Draft) -> Result<()> {
+        user::plan::check_ids(process)?;
         let ids = process.user();
         if let Some((uids, gids)) = self.maps {
             let unmapped = |field: &str, id: u32| {

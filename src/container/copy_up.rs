@@ -11,6 +11,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmodat, fstatat, mkdirat, mknodat};
 use nix::unistd::{Gid, Uid, Whence, fchownat, lseek, symlinkat};
 
+use crate::init::guard::{Guard, stands};
 use crate::sys::path::{IN_ROOT, NO_MAGICLINKS, open_beneath};
 use crate::{Context, Error, Result};
 
@@ -25,9 +26,12 @@ pub fn filled_tmpfs(rootfs: &Path, target: &Path, data: &str, most: u64) -> Resu
     let pairs: Vec<(&CStr, &CStr)> = options.iter().map(|(key, value)| (key.as_c_str(), value.as_c_str())).collect();
     let mount = crate::sys::mount::new_detached(c"tmpfs", &pairs, 0).context(|| "make a tmpfs")?;
     let root = std::fs::File::open(rootfs).context(|| format!("open {}", rootfs.display()))?;
-    let path = CString::new(target.as_os_str().as_bytes()).map_err(|_| Error::invalid("the path holds a NUL"))?;
+    let guarded = stands(Guard::CopyBeneath);
+    let target_below = if guarded { target } else { target.strip_prefix("/").unwrap_or(target) };
+    let path = CString::new(target_below.as_os_str().as_bytes()).map_err(|_| Error::invalid("the path holds a NUL"))?;
     let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-    let source = match open_beneath(root.as_fd(), &path, flags, IN_ROOT | NO_MAGICLINKS) {
+    let resolve = if guarded { IN_ROOT | NO_MAGICLINKS } else { 0 };
+    let source = match open_beneath(root.as_fd(), &path, flags, resolve) {
         Err(nix::errno::Errno::ENOENT) => return Ok(mount),
         other => other.context(|| format!("open {}", target.display()))?,
     };

@@ -13,6 +13,7 @@ use super::{ContainerId, ExecOptions, Globals, Status, identity, status};
 use crate::bundle::exec::Circumstances;
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::{self, Plan, config};
+use crate::init::guard::{Guard, stands};
 use crate::init::program::Source;
 use crate::sys::spawn::Spawned;
 use crate::{Context, Error, Kind, Result, cgroup};
@@ -197,6 +198,10 @@ fn add_capabilities(process: &mut Process, names: &[String]) {
     let mut sets = process.capabilities().clone().unwrap_or_else(empty_sets);
     let with = |set: &Option<Capabilities>| Some(set.iter().flatten().copied().chain(added.iter().copied()).collect());
     let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+    if !stands(Guard::NotInheritable) {
+        let inheritable = with(sets.inheritable());
+        sets.set_inheritable(inheritable);
+    }
     sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
     process.set_capabilities(Some(sets));
 }

@@ -1,5 +1,6 @@
 //! Where a build for tests (feature `fault`) kills a side before its step k: `NFRUN_FAULT=kill:runtime:K` counts the
 //! points that this process passes, `kill:init:K` the steps of init, both from 0. In a release these functions are empty.
+//! `skip:NAME,NAME` leaves out protections instead: `init::guard`.
 
 /// A point before a step of the runtime, or before an effect of a command that has no plan.
 #[inline]

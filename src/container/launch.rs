@@ -104,6 +104,8 @@ impl Launch {
             socket: other.as_raw_fd(),
             preserve: self.preserve,
             fault: fault::init_step(),
+            #[cfg(feature = "fault")]
+            left_out: crate::init::guard::left_out(),
             slots: items.list(),
         };
         let mut bytes = Vec::with_capacity(64 + numbers.len() * 4);

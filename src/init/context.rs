@@ -8,6 +8,7 @@ use linux_raw_sys::general::{
 };
 
 use crate::failure::{Act, During, Failure};
+use crate::guard::{Guard, stands};
 use crate::step::{FAILED, Head, Progress};
 use crate::sys::{self, Fd, Outcome};
 use crate::wire::Slot;
@@ -80,6 +81,9 @@ impl Context {
 
     /// Opens a place beneath the root. Links are followed inside the root only: openat2(2), RESOLVE_IN_ROOT.
     pub fn open(&self, path: &CStr, flags: u32) -> Outcome<Fd> {
+        if !stands(Guard::Beneath) {
+            return sys::open(self.root, relative(path), flags, 0);
+        }
         sys::open_beneath(self.root, path, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
     }
 
@@ -165,6 +169,13 @@ fn follow(
     let base = if target[0] == b'/' { 0 } else { start };
     let length_with_target = join(path, base, &target[..size])?;
     join(path, length_with_target, &old[end..length]).map(Some)
+}
+
+/// A path without its leading slashes: as a caller who only puts the root's path before it looks it up.
+fn relative(path: &CStr) -> &CStr {
+    let bytes = path.to_bytes_with_nul();
+    let start = bytes.iter().take_while(|&&b| b == b'/').count();
+    if bytes[start] == 0 { c"." } else { CStr::from_bytes_with_nul(&bytes[start..]).unwrap_or_default() }
 }
 
 /// Puts bytes at a place in a path and NUL after them; the new length.

@@ -10,6 +10,7 @@ use crate as init;
 
 mod context;
 mod failure;
+mod guard;
 mod start;
 mod step;
 mod sys;
@@ -57,6 +58,8 @@ fn run(plan_fd: sys::Fd, length: usize) -> Result<(), i32> {
     let page = sys::map(head.control, 4096, true)?;
     // SAFETY: a shared page that is never unmapped; both sides use atomics only.
     let progress: &'static Progress = unsafe { &*page.cast::<Progress>() };
+    #[cfg(feature = "fault")]
+    guard::LEFT_OUT.store(head.left_out, Ordering::Relaxed);
     let mut context = Context::new(head, progress);
     // The caller's umask must not change the modes of what steps make; a step sets the process's own.
     sys::umask(0);

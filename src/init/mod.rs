@@ -8,6 +8,7 @@ pub mod control;
 pub mod devices;
 pub mod exec;
 pub mod failure;
+pub mod guard;
 pub mod mounts;
 pub mod namespaces;
 pub mod paths;

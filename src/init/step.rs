@@ -77,6 +77,9 @@ pub struct Head<'a> {
     pub preserve: u32,
     /// In a build for tests, the step before which init kills itself; u32::MAX for none.
     pub fault: u32,
+    /// In a build for tests, the guards that are left out.
+    #[cfg(feature = "fault")]
+    pub left_out: u32,
     /// The descriptors that steps name by slot.
     pub slots: super::wire::List<'a, i32>,
 }
@@ -87,6 +90,8 @@ impl<'a> Wire<'a> for Head<'a> {
         self.socket.write(out);
         self.preserve.write(out);
         self.fault.write(out);
+        #[cfg(feature = "fault")]
+        self.left_out.write(out);
         self.slots.write(out);
     }
     fn read(from: &mut Reader<'a>) -> Option<Self> {
@@ -95,6 +100,8 @@ impl<'a> Wire<'a> for Head<'a> {
             socket: i32::read(from)?,
             preserve: u32::read(from)?,
             fault: u32::read(from)?,
+            #[cfg(feature = "fault")]
+            left_out: u32::read(from)?,
             slots: Wire::read(from)?,
         })
     }

@@ -108,6 +108,41 @@ pub struct Container {
     /// The cgroup that only this test has, below which all of its containers lie.
     pub cgroup_parent: String,
     pub config: Value,
+    /// Who makes it.
+    pub runtime: Runtime,
+}
+
+/// A runtime that a container is made by.
+#[derive(Debug, Clone, Default)]
+pub enum Runtime {
+    /// The one under test.
+    #[default]
+    Tested,
+    /// The same with these protections left out: `NFRUN_FAULT=skip:NAME,NAME`.
+    Without(&'static str),
+    /// Another one that is installed: a program of this name.
+    Peer(&'static str),
+}
+
+impl Runtime {
+    fn command(&self) -> Command {
+        match self {
+            Self::Tested => Command::new(binary()),
+            Self::Without(guards) => {
+                let mut command = Command::new(binary());
+                command.env("NFRUN_FAULT", format!("skip:{guards}"));
+                command
+            }
+            // crun takes a cgroup2 beside v1 for a host that has v2 alone.
+            Self::Peer(name @ "crun") => {
+                let mut command = Command::new("unshare");
+                let script = "mount -t tmpfs hidden /sys/fs/cgroup/unified 2>/dev/null; exec \"$0\" \"$@\"";
+                command.args(["--mount", "sh", "-c", script, name]);
+                command
+            }
+            Self::Peer(name) => Command::new(name),
+        }
+    }
 }
 
 impl Container {
@@ -122,7 +157,15 @@ impl Container {
         let mut config = base();
         config["process"]["args"] = json!(args);
         config["linux"]["cgroupsPath"] = json!(format!("{cgroup_parent}/c"));
-        let container = Self { root: dir.join("state"), id: format!("{name}-c"), dir, bundle, cgroup_parent, config };
+        let container = Self {
+            root: dir.join("state"),
+            id: format!("{name}-c"),
+            dir,
+            bundle,
+            cgroup_parent,
+            config,
+            runtime: Runtime::Tested,
+        };
         container.save();
         container
     }
@@ -135,6 +178,13 @@ impl Container {
     /// A container whose init does nothing until it is killed.
     pub fn idle() -> Self {
         Self::new(&["sleep", "1000"])
+    }
+
+    /// The same container, made by this runtime.
+    #[must_use]
+    pub fn by(mut self, runtime: &Runtime) -> Self {
+        self.runtime = runtime.clone();
+        self
     }
 
     /// The same container with its config.json changed.
@@ -158,7 +208,7 @@ impl Container {
 
     /// The runtime with this test's state root and these words.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = self.runtime.command();
         command.arg("--root").arg(&self.root).args(words).stdin(Stdio::null()).current_dir(&self.dir);
         command
     }

@@ -8,6 +8,7 @@ use linux_raw_sys::general::{O_DIRECTORY, O_PATH};
 use super::step::Step;
 use crate::context::{Context, PathBuffer, text_of};
 use crate::failure::{Act, During, Failure};
+use crate::guard::{Guard, stands};
 use crate::sys::{self, Fd};
 
 pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
@@ -27,7 +28,7 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
 
 fn make_node(parent: Fd, name: &CStr, mode: u32, device: u64, owner: (u32, u32)) -> Result<(), Failure> {
     match sys::mknod(parent, name, mode, device) {
-        Err(errno) if errno == EEXIST as i32 => {
+        Err(errno) if errno == EEXIST as i32 && stands(Guard::RealDevice) => {
             let there = sys::stat(parent, name).during(Act::NotGenuine)?;
             // A file or a link in a device's place would be opened as that device.
             if there.st_mode & 0o170000 != mode & 0o170000 || (there.st_rdev != device && mode & 0o170000 != 0o010000) {
@@ -36,6 +37,7 @@ fn make_node(parent: Fd, name: &CStr, mode: u32, device: u64, owner: (u32, u32))
             // As runc: what is there stays as it is. A change by name could be led elsewhere meanwhile.
             return Ok(());
         }
+        Err(errno) if errno == EEXIST as i32 => return Ok(()),
         other => {
             other?;
             if owner == (0, 0) {

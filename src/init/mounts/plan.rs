@@ -8,6 +8,7 @@ use oci_spec::runtime::Mount;
 
 use super::step::Step;
 use crate::init::devices;
+use crate::init::guard::{Guard, stands};
 use crate::init::program::{Draft, Source, text};
 use crate::init::wire::{Slot, Text};
 use crate::{Context, Error, Result};
@@ -222,7 +223,7 @@ pub fn mount_all(mounts: &[Mount], scene: &Scene, draft: &mut Draft) -> Result<(
         if target == Path::new("/") && !options.is_bind() {
             return Err(Error::invalid(format!("{field}.destination: / is the rootfs itself; mount below it")));
         }
-        refuse_in_proc(mount, &target, &field)?;
+        refuse_in_proc(mount, &target, scene, &field)?;
         one(mount, &target, &options, (scene, &field, &mounts[..i]), draft)?;
         let (set, clear) = options.recursive;
         // A bind's are set before it is attached.
@@ -238,9 +239,10 @@ pub fn mount_all(mounts: &[Mount], scene: &Scene, draft: &mut Draft) -> Result<(
     Ok(())
 }
 
-/// What may be mounted below /proc: files that lxcfs and its kin stand in for, as runc allows.
-fn refuse_in_proc(mount: &Mount, target: &Path, field: &str) -> Result<()> {
-    const ALLOWED: [&str; 12] = [
+/// What may be mounted below /proc: files that lxcfs and its kin stand in for, as runc allows; and on /proc itself nothing
+/// but procfs, or an image's volume would stand in for it (CVE-2019-16884).
+fn refuse_in_proc(mount: &Mount, target: &Path, scene: &Scene, field: &str) -> Result<()> {
+    const ALLOWED: [&str; 11] = [
         "cpuinfo",
         "diskstats",
         "meminfo",
@@ -252,15 +254,31 @@ fn refuse_in_proc(mount: &Mount, target: &Path, field: &str) -> Result<()> {
         "net/dev",
         "sys/kernel/ns_last_pid",
         "sys/crypto/fips_enabled",
-        "",
     ];
     match target.strip_prefix("/proc") {
+        _ if !stands(Guard::RefuseInProc) => Ok(()),
+        Ok(below) if below == Path::new("") => match shows_procfs(mount, scene) {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "{field}.destination: {} may be covered by procfs alone; mount with the type proc, or bind the host's /proc",
+                target.display()
+            ))),
+        },
         Ok(below) if mount.typ().as_deref() != Some("proc") && !ALLOWED.iter().any(|path| below == Path::new(path)) => {
             let target = target.display();
             Err(Error::invalid(format!("{field}.destination: {target} is inside /proc, where nothing may be mounted")))
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a mount is a new procfs or a bind of one; as far as can be told, where the host may not be looked at.
+fn shows_procfs(mount: &Mount, scene: &Scene) -> bool {
+    let Some(source) = mount.source().as_deref().filter(|_| mount.typ().as_deref() != Some("proc")) else {
+        return mount.typ().as_deref() == Some("proc");
+    };
+    let is_procfs = |found: nix::sys::statfs::Statfs| found.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC;
+    !scene.look || nix::sys::statfs::statfs(&scene.bundle.join(source)).is_ok_and(is_procfs)
 }
 
 /// runc takes a relative destination as one below / and warns.

@@ -11,6 +11,7 @@ use linux_raw_sys::general::{
 use super::step::Step;
 use crate::context::{Context, PathBuffer, text_of};
 use crate::failure::{Act, During, Failure};
+use crate::guard::{Guard, stands};
 use crate::sys::{self, Fd};
 
 pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
@@ -90,7 +91,7 @@ fn keep_mode<'a>(place: Fd, data: &'a CStr, buffer: &'a mut PathBuffer) -> Resul
 /// The place for a new filesystem. A proc or sysfs must lie in real directories all the way: through a link it would come
 /// to lie where the image wants it, and masks and later writes would go elsewhere (CVE-2019-19921).
 fn place_for(kind: &[u8], target: &CStr, context: &Context) -> Result<Fd, Failure> {
-    if kind != b"proc" && kind != b"sysfs" {
+    if kind != b"proc" && kind != b"sysfs" || !stands(Guard::RealDirectories) {
         return place_outside_proc(target, true, context);
     }
     let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS;
@@ -113,7 +114,8 @@ fn place_for(kind: &[u8], target: &CStr, context: &Context) -> Result<Fd, Failur
 fn place_outside_proc(target: &CStr, directory: bool, context: &Context) -> Result<Fd, Failure> {
     let place = context.mount_point(target, directory)?;
     let named = target.to_bytes().starts_with(b"/proc/") || target.to_bytes() == b"/proc";
-    if !named && sys::filesystem(place).during(Act::Resolve)? == u64::from(PROC_SUPER_MAGIC) {
+    let allowed = named || !stands(Guard::OutsideProc);
+    if !allowed && sys::filesystem(place).during(Act::Resolve)? == u64::from(PROC_SUPER_MAGIC) {
         sys::close(place);
         return Err(Failure { act: Act::NotGenuine, errno: EPERM as i32 });
     }
@@ -122,7 +124,7 @@ fn place_outside_proc(target: &CStr, directory: bool, context: &Context) -> Resu
 
 /// Sets flags on a detached tree; Ok(true) where the kernel can only do it once the tree is attached.
 fn set_attributes(tree: Fd, set: u64, clear: u64) -> Result<bool, Failure> {
-    if set | clear == 0 {
+    if set | clear == 0 || !stands(Guard::MountFlags) {
         return Ok(false);
     }
     match sys::set_attributes(tree, set, clear, 0, false) {

@@ -12,6 +12,7 @@ use super::step::Step;
 use crate::context::Context;
 use crate::devices::run::device_number;
 use crate::failure::{Act, During, Failure};
+use crate::guard::{Guard, stands};
 use crate::mounts::run::{is_absent, new_detached};
 use crate::sys::{self, Fd};
 
@@ -41,7 +42,11 @@ fn mask(path: &CStr, context: &mut Context) -> Result<(), Failure> {
     };
     let directory = sys::stat(place, c"").during(Act::Resolve)?.st_mode & 0o170000 == 0o040000;
     let cover = if directory { empty_directory(context)? } else { context.null };
-    let cover = sys::open_tree(cover, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH).during(Act::Attach)?;
+    let cover = if directory || stands(Guard::HostNull) {
+        sys::open_tree(cover, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH).during(Act::Attach)?
+    } else {
+        sys::open_tree(AT_FDCWD, c"/dev/null", OPEN_TREE_CLONE).during(Act::Attach)?
+    };
     let outcome = sys::attach(cover, place).during(Act::Attach);
     sys::close(cover);
     sys::close(place);

@@ -12,6 +12,7 @@ use linux_raw_sys::ioctl::{TIOCGPTN, TIOCGPTPEER, TIOCSCTTY, TIOCSPTLCK, TIOCSWI
 use super::step::Step;
 use crate::context::Context;
 use crate::failure::{Act, During, Failure};
+use crate::guard::{Guard, stands};
 use crate::sys::{self, Fd};
 
 pub fn run(step: Step, context: &mut Context) -> Result<(), Failure> {
@@ -75,6 +76,11 @@ fn mount_console(context: &mut Context) -> Result<(), Failure> {
 /// A fresh file at /dev/console, or the plain file or device there; a link in its place is refused.
 fn console_file(context: &Context) -> Result<Fd, Failure> {
     let path: &CStr = c"/dev/console";
+    if !stands(Guard::RealConsole) {
+        let file = sys::open(context.root, c"dev/console", O_CREAT | O_WRONLY | O_NOCTTY, 0o600);
+        sys::close(file.during(Act::MakeMountPoint)?);
+        return sys::open(context.root, c"dev/console", O_PATH, 0).during(Act::Resolve);
+    }
     let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
     let flags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW;
     match sys::open_beneath(context.root, path, flags, 0o600, resolve) {

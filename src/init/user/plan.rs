@@ -3,6 +3,7 @@
 use oci_spec::runtime::{PosixRlimit, Process};
 
 use super::step::Step;
+use crate::init::guard::{Guard, stands};
 use crate::init::program::{Draft, Items, text};
 use crate::init::wire::Text;
 use crate::{Error, Result};
@@ -78,6 +79,26 @@ pub fn set_limits(limits: &[Limit], draft: &mut Draft) {
     for &(resource, soft, hard) in limits {
         draft.step(Step::Limit { resource, soft, hard });
     }
+}
+
+/// Refuses ids that are none: setresuid(2), setresgid(2) and chown(2) take the highest number as "leave it as it is", so
+/// the process would stay root.
+pub fn check_ids(process: &Process) -> Result<()> {
+    let user = process.user();
+    for (field, id) in [("uid", user.uid()), ("gid", user.gid())] {
+        if id == u32::MAX && stands(Guard::RealIds) {
+            return Err(Error::invalid(format!(
+                "process.user.{field}: {id} is no id: the kernel takes it as \"no change\"; the highest is {}",
+                id - 1
+            )));
+        }
+    }
+    for (i, id) in user.additional_gids().iter().flatten().enumerate() {
+        if *id == u32::MAX {
+            return Err(Error::invalid(format!("process.user.additionalGids[{i}]: {id} is no id")));
+        }
+    }
+    Ok(())
 }
 
 /// process.user. `groups` false leaves the caller's groups, where a user namespace does not let them be set.

@@ -1,0 +1,77 @@
+//! Masked and read-only paths that an image wants to be read or written all the same.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use nix::sys::stat::{Mode, SFlag, mknod};
+
+use crate::common::*;
+use crate::{drop_mounts, repelled};
+
+/// CVE-2025-31133 and CVE-2025-62161: the image's /dev/null, which masks files, is a link to what shall be shown.
+#[test]
+fn the_images_dev_null_does_not_become_the_mask() {
+    repelled("host-null,real-device", &[], |runtime| {
+        let c = Container::sh("echo changed >/masked; cat /masked /wanted").by(runtime).with(|config| {
+            drop_mounts(config, "/dev");
+            config["root"]["readonly"] = json!(false);
+            config["linux"]["maskedPaths"] = json!(["/masked"]);
+        });
+        fs::write(c.rootfs("/masked"), "hidden").unwrap();
+        fs::write(c.rootfs("/wanted"), "wanted").unwrap();
+        symlink("/wanted", c.rootfs("/dev/null")).unwrap();
+        c.run().stdout.contains("changed")
+    });
+}
+
+/// The same while /dev/null is the right device: each layer holds by itself.
+#[test]
+fn either_protection_of_masks_is_enough() {
+    for guards in ["host-null", "real-device"] {
+        let c = Container::sh("cat /masked").by(&Runtime::Without(guards)).with(|config| {
+            drop_mounts(config, "/dev");
+            config["root"]["readonly"] = json!(false);
+            config["linux"]["maskedPaths"] = json!(["/masked"]);
+        });
+        fs::write(c.rootfs("/masked"), "hidden").unwrap();
+        fs::write(c.rootfs("/wanted"), "wanted").unwrap();
+        symlink("/wanted", c.rootfs("/dev/null")).unwrap();
+        assert!(!c.run().stdout.contains("wanted"), "{guards}");
+    }
+}
+
+/// Masks on a FIFO, a device, a link and a link to a directory neither hang nor miss.
+#[test]
+fn whatever_lies_at_a_masked_path_is_masked() {
+    let c = Container::sh("cat /fifo /disk /link /linked/file; ls /directory; stat -c '%n %t:%T' /fifo /disk /file")
+        .with(|config| {
+            config["root"]["readonly"] = json!(false);
+            config["linux"]["maskedPaths"] =
+                json!(["/fifo", "/disk", "/link", "/linked", "/dangling", "/loop", "/file/below"]);
+            config["linux"]["readonlyPaths"] =
+                json!(["/fifo", "/disk", "/link", "/linked", "/dangling", "/loop", "/file/below"]);
+        });
+    nix::unistd::mkfifo(&c.rootfs("/fifo"), Mode::S_IRUSR).unwrap();
+    mknod(&c.rootfs("/disk"), SFlag::S_IFBLK, Mode::S_IRUSR, libc::makedev(7, 200)).unwrap();
+    fs::write(c.rootfs("/file"), "shown").unwrap();
+    fs::create_dir(c.rootfs("/directory")).unwrap();
+    fs::write(c.rootfs("/directory/file"), "shown").unwrap();
+    for (link, to) in [("/link", "file"), ("/linked", "/directory"), ("/dangling", "/nowhere"), ("/loop", "loop")] {
+        symlink(to, c.rootfs(link)).unwrap();
+    }
+    let output = c.run();
+    if output.code == 1 {
+        // A link to itself cannot be looked at: refused, by its name.
+        assert!(output.stderr.contains("/loop"), "{output:?}");
+        let c = c.with(|config| {
+            for list in ["maskedPaths", "readonlyPaths"] {
+                config["linux"][list].as_array_mut().unwrap().retain(|path| path != "/loop");
+            }
+        });
+        let output = c.run();
+        assert!(!output.stdout.contains("shown"), "{output:?}");
+        assert_eq!(output.stdout, "/fifo 1:3\n/disk 1:3\n/file 1:3\n", "{output:?}");
+        return;
+    }
+    assert!(!output.stdout.contains("shown"), "{output:?}");
+}
