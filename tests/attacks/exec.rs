@@ -50,7 +50,7 @@ fn ids(c: &Container, user: &str) -> Option<(String, String)> {
 #[test]
 fn exec_runs_as_the_user_that_was_named_or_not_at_all() {
     let c = Container::idle().up();
-    let all = |id: &str| vec![id; 4].join(" ");
+    let all = |id: &str| [id; 4].join(" ");
     for (user, uid, gid) in [
         ("1", "1", "0"),
         ("1:2", "1", "2"),
@@ -120,5 +120,29 @@ fn the_id_that_means_no_change_does_not_leave_root() {
     let c = Container::new(&["true"]).with(|config| config["process"]["user"]["additionalGids"] = json!([5, u32::MAX]));
     let before = c.leftovers();
     c.try_create().fails(1, &["process.user.additionalGids[1]"]);
+    before.assert_nothing_new();
+}
+
+/// CVE-2021-43784: runc told its init of the container in messages with lengths of 16 bits, so that a value of more than
+/// 64 KiB went on as messages of its own. A plan has lengths of 32 bits, and config.json has at most 16 MiB.
+#[test]
+fn values_of_more_than_64_kib_arrive_whole_or_are_refused() {
+    let long = "x".repeat((1 << 16) + 4096);
+    let c = Container::sh("echo ${#LONG} $AFTER; id -u").with(|config| {
+        let env = json!(["PATH=/bin", format!("LONG={long}"), "AFTER=after"]);
+        config["process"]["env"] = env;
+        config["process"]["user"] = json!({"uid": 7, "gid": 7});
+        config["annotations"] = json!({"long": long});
+    });
+    assert_eq!(c.run().ok(), format!("{} after\n7", long.len()));
+    // More mappings than fit into 64 KiB of netlink, or into what the kernel takes.
+    let c = Container::new(&["true"]).with(|config| {
+        bundle::push(&mut config["linux"]["namespaces"], json!({"type": "user"}));
+        let map: Vec<_> = (0..8192).map(|n| json!({"containerID": n, "hostID": 100_000 + 2 * n, "size": 1})).collect();
+        config["linux"]["uidMappings"] = json!(map);
+        config["linux"]["gidMappings"] = json!(map);
+    });
+    let before = c.leftovers();
+    c.try_create().fails(1, &["linux.uidMappings"]);
     before.assert_nothing_new();
 }

@@ -110,7 +110,7 @@ fn devices_and_links_are_not_made_in_a_directory_of_the_host() {
             let victim = victim(&c);
             fs::write(victim.join("ptmx"), "decoy").unwrap();
             fs::remove_dir(c.rootfs("/dev")).unwrap();
-            let target = if relative { format!("../../victim") } else { victim.display().to_string() };
+            let target = if relative { "../../victim".to_owned() } else { victim.display().to_string() };
             symlink(target, c.rootfs("/dev")).unwrap();
             c.run();
             let decoy = fs::read(victim.join("ptmx")).unwrap_or_default();
@@ -119,8 +119,8 @@ fn devices_and_links_are_not_made_in_a_directory_of_the_host() {
     }
 }
 
-/// The same where /dev is a real directory, and what lies in it are links to the host. (Not even without the look-up
-/// beneath the root does nfrun make what a dangling link names, so what shows the hole is runc.)
+/// The same where /dev is a real directory, and what lies in it are links to the host. That it can be lost is not shown:
+/// without the look-up beneath the root nfrun still makes nothing that a dangling link names.
 #[test]
 fn dev_pts_shm_and_mqueue_as_links_lead_nowhere() {
     repelled("", &[], |runtime| {

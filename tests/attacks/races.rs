@@ -110,7 +110,7 @@ fn a_parent_that_changes_places_with_a_link_makes_nothing_on_the_host() {
         );
         let (target, link) = (v.volume.join("target"), v.volume.join("link"));
         let reset = || {
-            for place in [&target, &link].map(|place| fs::canonicalize(place)).into_iter().flatten() {
+            for place in [&target, &link].map(fs::canonicalize).into_iter().flatten() {
                 if place != v.victim {
                     let _ = fs::remove_dir_all(place.join("a"));
                     let _ = fs::remove_file(place.join("file"));
