@@ -32,7 +32,6 @@ fn a_fifo_as_account_file_holds_nobody_up() {
     repelled("regular-accounts", &[], |runtime| {
         let c = home(runtime);
         nix::unistd::mkfifo(&c.rootfs("/etc/passwd"), Mode::S_IRUSR).unwrap();
-        nix::unistd::mkfifo(&c.rootfs("/etc/other"), Mode::S_IRUSR).unwrap();
         let mut child = c.command(&c.words("run", &[])).spawn().unwrap();
         let held_up = !ends_within(&pidfd(child.id() as i32).unwrap(), Duration::from_secs(3));
         let _ = child.kill();

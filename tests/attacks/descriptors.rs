@@ -1,18 +1,17 @@
 //! Descriptors of the host that reach a container, and processes that are traced while they have them.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::common::bundle::set_capabilities;
 use crate::common::*;
-use crate::{repelled, tries, victim};
+use crate::{repelled, tries, victim, within};
 
 /// A command of the runtime whose caller has left the host's / open, as number 9.
 fn with_the_root_open(command: &Command, c: &Container) -> Output {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "exec 9</; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
-    shell.envs(command.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
-    c.finish(shell.stdin(Stdio::null()).current_dir(&c.dir))
+    shell.args(["-c", "exec 9</; exec \"$@\"", "sh"]);
+    c.finish(within(shell, command).current_dir(&c.dir))
 }
 
 /// CVE-2024-21626: the working directory is a descriptor that leads to the host. Three layers: descriptors are closed

@@ -8,7 +8,7 @@ use crate::common::bundle::push;
 use crate::common::*;
 use crate::{drop_mounts, intruders, repelled, victim};
 
-/// A container with a mount on a target that leads through a link of the image to the host; `kind` makes the mount.
+/// A container with a mount on a target that leads through a link of the image to the host.
 fn through_a_link(
     runtime: &Runtime,
     link: impl Fn(&Path) -> String,
@@ -76,11 +76,10 @@ fn odd_links_as_targets_stay_inside_or_are_refused() {
         "/proc/self/fd/3",
         "/dev/fd/0",
         "/etc/passwd",
-        "",
         "/dev/pts/../../..",
         ".",
     ];
-    for target in targets.iter().filter(|target| !target.is_empty()) {
+    for target in targets {
         let c = Container::sh("true").with(|config| {
             config["root"]["readonly"] = json!(false);
             for destination in ["/link", "/link/sub"] {

@@ -17,6 +17,7 @@ mod procfs;
 mod races;
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use common::{Container, Runtime};
 
@@ -38,7 +39,7 @@ fn repelled(guards: &'static str, peers: &[&'static str], attack: impl Fn(&Runti
 
 /// Whether a peer is installed in the version of Debian 12, on which these attacks were tried.
 fn is_old(peer: &str) -> bool {
-    let version = std::process::Command::new(peer).arg("--version").output();
+    let version = Command::new(peer).arg("--version").output();
     let text = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.starts_with("runc version 1.1.5") || text.starts_with("crun version 1.8.1")
 }
@@ -46,6 +47,13 @@ fn is_old(peer: &str) -> bool {
 /// How often a race is run: a few hundred times by `make test`, `ATTACK_TRIES` times when asked for.
 fn tries() -> usize {
     std::env::var("ATTACK_TRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+}
+
+/// A command that another one, such as a shell that prepares something, runs in the end.
+fn within(mut outer: Command, inner: &Command) -> Command {
+    outer.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
+    outer.envs(inner.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
+    outer
 }
 
 /// A directory of the host that no container may reach, with a secret in it.

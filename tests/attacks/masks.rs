@@ -8,35 +8,32 @@ use nix::sys::stat::{Mode, SFlag, mknod};
 use crate::common::*;
 use crate::{drop_mounts, repelled};
 
+/// What a container prints whose /masked is to be masked, with a /dev/null of the image that is a link to /wanted.
+fn with_a_linked_null(runtime: &Runtime, script: &str) -> String {
+    let c = Container::sh(script).by(runtime).with(|config| {
+        drop_mounts(config, "/dev");
+        config["root"]["readonly"] = json!(false);
+        config["linux"]["maskedPaths"] = json!(["/masked"]);
+    });
+    fs::write(c.rootfs("/masked"), "hidden").unwrap();
+    fs::write(c.rootfs("/wanted"), "wanted").unwrap();
+    symlink("/wanted", c.rootfs("/dev/null")).unwrap();
+    c.run().stdout
+}
+
 /// CVE-2025-31133 and CVE-2025-62161: the image's /dev/null, which masks files, is a link to what shall be shown.
 #[test]
 fn the_images_dev_null_does_not_become_the_mask() {
     repelled("host-null,real-device", &[], |runtime| {
-        let c = Container::sh("echo changed >/masked; cat /masked /wanted").by(runtime).with(|config| {
-            drop_mounts(config, "/dev");
-            config["root"]["readonly"] = json!(false);
-            config["linux"]["maskedPaths"] = json!(["/masked"]);
-        });
-        fs::write(c.rootfs("/masked"), "hidden").unwrap();
-        fs::write(c.rootfs("/wanted"), "wanted").unwrap();
-        symlink("/wanted", c.rootfs("/dev/null")).unwrap();
-        c.run().stdout.contains("changed")
+        with_a_linked_null(runtime, "echo changed >/masked; cat /masked /wanted").contains("changed")
     });
 }
 
-/// The same while /dev/null is the right device: each layer holds by itself.
+/// Each of the two layers holds by itself.
 #[test]
 fn either_protection_of_masks_is_enough() {
     for guards in ["host-null", "real-device"] {
-        let c = Container::sh("cat /masked").by(&Runtime::Without(guards)).with(|config| {
-            drop_mounts(config, "/dev");
-            config["root"]["readonly"] = json!(false);
-            config["linux"]["maskedPaths"] = json!(["/masked"]);
-        });
-        fs::write(c.rootfs("/masked"), "hidden").unwrap();
-        fs::write(c.rootfs("/wanted"), "wanted").unwrap();
-        symlink("/wanted", c.rootfs("/dev/null")).unwrap();
-        assert!(!c.run().stdout.contains("wanted"), "{guards}");
+        assert!(!with_a_linked_null(&Runtime::Without(guards), "cat /masked").contains("wanted"), "{guards}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use crate::common::bundle::push;
 use crate::common::*;
-use crate::{repelled, victim};
+use crate::{repelled, victim, within};
 
 /// CVE-2019-16884: an image's volume covers /proc or a part of it, so that labels and limits are written to a fake.
 #[test]
@@ -25,6 +25,28 @@ fn a_volume_does_not_cover_proc() {
             });
             c.run().code == 0
         });
+    }
+}
+
+/// What decides is what will be mounted, not what the document calls it.
+#[test]
+fn a_mount_that_is_only_named_like_procfs_does_not_cover_proc() {
+    for (kind, source, options) in [("tmpfs", "/proc", json!([])), ("proc", "../fake", json!(["bind"]))] {
+        for destination in ["/proc", "/proc/sys"] {
+            repelled("refuse-in-proc,outside-proc", &[], |runtime| {
+                let c = Container::sh("! test -e /proc/sys/kernel").by(runtime);
+                fs::create_dir(c.dir.join("fake")).unwrap();
+                let c = c.with(|config| {
+                    config["linux"]["maskedPaths"] = json!([]);
+                    config["linux"]["readonlyPaths"] = json!([]);
+                    push(
+                        &mut config["mounts"],
+                        json!({"destination": destination, "type": kind, "source": source, "options": options}),
+                    );
+                });
+                c.run().code == 0
+            });
+        }
     }
 }
 
@@ -62,11 +84,9 @@ fn kernel_parameters_are_written_to_procfs_alone() {
                  {{ case '{fake}' in mount*) : >/proc/sys/net/ipv4/ip_forward; esac; {fake}; }} && exec \"$@\"",
                 secret.display()
             );
-            let run = c.command(&c.words("run", &[]));
-            let mut command = std::process::Command::new("unshare");
-            command.args(["--mount", "sh", "-c", &script, "sh"]).arg(run.get_program()).args(run.get_args());
-            command.envs(run.get_envs().filter_map(|(name, value)| value.map(|value| (name, value))));
-            c.finish(command.stdin(std::process::Stdio::null()).current_dir(&c.dir));
+            let mut shell = std::process::Command::new("unshare");
+            shell.args(["--mount", "sh", "-c", &script, "sh"]);
+            c.finish(within(shell, &c.command(&c.words("run", &[]))).current_dir(&c.dir));
             fs::read_to_string(&secret).unwrap() != "of the host\n"
         });
     }

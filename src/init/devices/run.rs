@@ -28,16 +28,17 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
 
 fn make_node(parent: Fd, name: &CStr, mode: u32, device: u64, owner: (u32, u32)) -> Result<(), Failure> {
     match sys::mknod(parent, name, mode, device) {
-        Err(errno) if errno == EEXIST as i32 && stands(Guard::RealDevice) => {
+        Err(errno) if errno == EEXIST as i32 => {
             let there = sys::stat(parent, name).during(Act::NotGenuine)?;
             // A file or a link in a device's place would be opened as that device.
-            if there.st_mode & 0o170000 != mode & 0o170000 || (there.st_rdev != device && mode & 0o170000 != 0o010000) {
+            let kind = mode & 0o170000;
+            let genuine = there.st_mode & 0o170000 == kind && (there.st_rdev == device || kind == 0o010000);
+            if !genuine && stands(Guard::RealDevice) {
                 return Err(Failure { act: Act::NotGenuine, errno });
             }
             // As runc: what is there stays as it is. A change by name could be led elsewhere meanwhile.
             return Ok(());
         }
-        Err(errno) if errno == EEXIST as i32 => return Ok(()),
         other => {
             other?;
             if owner == (0, 0) {

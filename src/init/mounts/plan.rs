@@ -223,7 +223,7 @@ pub fn mount_all(mounts: &[Mount], scene: &Scene, draft: &mut Draft) -> Result<(
         if target == Path::new("/") && !options.is_bind() {
             return Err(Error::invalid(format!("{field}.destination: / is the rootfs itself; mount below it")));
         }
-        refuse_in_proc(mount, &target, scene, &field)?;
+        refuse_in_proc(mount, &target, &options, (scene, &field))?;
         one(mount, &target, &options, (scene, &field, &mounts[..i]), draft)?;
         let (set, clear) = options.recursive;
         // A bind's are set before it is attached.
@@ -241,7 +241,7 @@ pub fn mount_all(mounts: &[Mount], scene: &Scene, draft: &mut Draft) -> Result<(
 
 /// What may be mounted below /proc: files that lxcfs and its kin stand in for, as runc allows; and on /proc itself nothing
 /// but procfs, or an image's volume would stand in for it (CVE-2019-16884).
-fn refuse_in_proc(mount: &Mount, target: &Path, scene: &Scene, field: &str) -> Result<()> {
+fn refuse_in_proc(mount: &Mount, target: &Path, options: &Options, (scene, field): (&Scene, &str)) -> Result<()> {
     const ALLOWED: [&str; 11] = [
         "cpuinfo",
         "diskstats",
@@ -255,28 +255,34 @@ fn refuse_in_proc(mount: &Mount, target: &Path, scene: &Scene, field: &str) -> R
         "sys/kernel/ns_last_pid",
         "sys/crypto/fips_enabled",
     ];
-    match target.strip_prefix("/proc") {
-        _ if !stands(Guard::RefuseInProc) => Ok(()),
-        Ok(below) if below == Path::new("") => match shows_procfs(mount, scene) {
-            true => Ok(()),
-            false => Err(Error::invalid(format!(
-                "{field}.destination: {} may be covered by procfs alone; mount with the type proc, or bind the host's /proc",
-                target.display()
-            ))),
-        },
-        Ok(below) if mount.typ().as_deref() != Some("proc") && !ALLOWED.iter().any(|path| below == Path::new(path)) => {
-            let target = target.display();
-            Err(Error::invalid(format!("{field}.destination: {target} is inside /proc, where nothing may be mounted")))
-        }
-        _ => Ok(()),
+    let Ok(below) = target.strip_prefix("/proc") else { return Ok(()) };
+    let new = !is_bind(mount, options) && mount.typ().as_deref() == Some("proc");
+    if new || !stands(Guard::RefuseInProc) {
+        return Ok(());
     }
+    let target = target.display();
+    if below == Path::new("") {
+        if is_bind(mount, options) && shows_procfs(mount, scene) {
+            return Ok(());
+        }
+        return Err(Error::invalid(format!(
+            "{field}.destination: {target} may be covered by procfs alone; mount with the type proc, or bind the host's /proc"
+        )));
+    }
+    if ALLOWED.iter().any(|path| below == Path::new(path)) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{field}.destination: {target} is inside /proc, where nothing may be mounted")))
 }
 
-/// Whether a mount is a new procfs or a bind of one; as far as can be told, where the host may not be looked at.
+/// Whether a mount is a bind, which its options say as well as its type, whatever else that is.
+fn is_bind(mount: &Mount, options: &Options) -> bool {
+    options.is_bind() || mount.typ().as_deref() == Some("bind")
+}
+
+/// Whether a bind's source is a procfs; where the host may not be looked at it is taken for one.
 fn shows_procfs(mount: &Mount, scene: &Scene) -> bool {
-    let Some(source) = mount.source().as_deref().filter(|_| mount.typ().as_deref() != Some("proc")) else {
-        return mount.typ().as_deref() == Some("proc");
-    };
+    let Some(source) = mount.source() else { return false };
     let is_procfs = |found: nix::sys::statfs::Statfs| found.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC;
     !scene.look || nix::sys::statfs::statfs(&scene.bundle.join(source)).is_ok_and(is_procfs)
 }
@@ -297,7 +303,7 @@ fn one(
     draft: &mut Draft,
 ) -> Result<()> {
     let kind = mount.typ().as_deref().unwrap_or("");
-    if options.is_bind() || kind == "bind" {
+    if is_bind(mount, options) {
         return bind(mount, target, options, (scene, field), draft);
     }
     if kind == "cgroup" || kind == "cgroup2" {

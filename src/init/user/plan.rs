@@ -85,20 +85,21 @@ pub fn set_limits(limits: &[Limit], draft: &mut Draft) {
 /// the process would stay root.
 pub fn check_ids(process: &Process) -> Result<()> {
     let user = process.user();
+    let refuse = |field: &str, id: u32| {
+        Err(Error::invalid(format!(
+            "process.user.{field}: {id} is no id: the kernel takes it as \"no change\"; the highest is {}",
+            u32::MAX - 1
+        )))
+    };
     for (field, id) in [("uid", user.uid()), ("gid", user.gid())] {
         if id == u32::MAX && stands(Guard::RealIds) {
-            return Err(Error::invalid(format!(
-                "process.user.{field}: {id} is no id: the kernel takes it as \"no change\"; the highest is {}",
-                id - 1
-            )));
+            return refuse(field, id);
         }
     }
-    for (i, id) in user.additional_gids().iter().flatten().enumerate() {
-        if *id == u32::MAX {
-            return Err(Error::invalid(format!("process.user.additionalGids[{i}]: {id} is no id")));
-        }
+    match user.additional_gids().iter().flatten().position(|id| *id == u32::MAX) {
+        Some(i) => refuse(&format!("additionalGids[{i}]"), u32::MAX),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// process.user. `groups` false leaves the caller's groups, where a user namespace does not let them be set.
