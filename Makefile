@@ -51,13 +51,16 @@ demo: deps-demo build fixtures ## one container, shown from the inside and the o
 	NFRUN=$(NFRUN) tests/demo.sh
 
 # --show-output prints what a test printed after its binary has ended, test by test, so SKIP lines of tests that run
-# at the same time do not mix. The pipe's status is cargo's: pipefail, and the summary fails on its own account too.
+# at the same time do not mix.
+# A test program that hangs is ended and shown: each has TEST_LIMIT seconds, of which the longest takes a tenth.
+TEST_LIMIT ?= 600
+limited = CARGO_TARGET_$(shell tr a-z- A-Z_ <<< $(TRIPLE))_RUNNER="$(CURDIR)/tests/limited $(TEST_LIMIT)"
 # Only when asked for, since tests that inject faults need the debug build that cargo makes for them.
 other = $(if $(filter file,$(origin NFRUN)),,NFRUN_TEST_BINARY=$(NFRUN))
 test: deps-test build fixtures ## every test, on the real kernel, with a summary at the end
 	$(need_root)
-	NFRUN_RELEASE=$(BIN) $(other) $(CARGO) test $(CARGO_FLAGS) --features "$(TEST_FEATURES)" --no-fail-fast -- --show-output $(TEST_ARGS) \
-	  < /dev/null 2>&1 | tests/summary --log $(TARGET)/test.log
+	NFRUN_RELEASE=$(BIN) $(other) $(limited) tests/summary --log $(TARGET)/test.log -- \
+	  $(CARGO) test $(CARGO_FLAGS) --features "$(TEST_FEATURES)" --no-fail-fast -- --show-output $(TEST_ARGS)
 
 bench: deps-bench build ## lifecycle benches against Debian's runc and crun
 	$(need_root)
