@@ -106,6 +106,9 @@ fn check(document: &mut Value) -> Result<bool> {
             return Err(Error::invalid(format!("{foreign}: this configuration is for another platform than Linux")));
         }
     }
+    if object.get("annotations").and_then(Value::as_object).is_some_and(|named| named.contains_key("")) {
+        return Err(Error::invalid("annotations: a name must not be empty: name it or remove it"));
+    }
     check_hugepages(document.pointer("/linux/resources/hugepageLimits"))?;
     let dropped = drop_unknown_capabilities(document.pointer_mut("/process/capabilities"));
     let completed = complete_process(document.pointer_mut("/process"));

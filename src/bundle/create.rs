@@ -362,6 +362,12 @@ impl Planner<'_> {
         points.map(plain).filter(|point| self.rootfs.starts_with(point)).max_by_key(|point| point.as_os_str().len())
     }
 
+    /// The capabilities that can be given: of a user namespace of its own a process has all.
+    fn held(&self) -> Option<u64> {
+        let limited = self.around.look && !self.namespaces.has(libc::CLONE_NEWUSER);
+        limited.then(crate::init::capabilities::plan::held).flatten()
+    }
+
     fn environment(&self, process: &Process, home: impl FnOnce() -> Option<String>) -> Result<Vec<CString>> {
         let mut environment = exec::plan::environment(process, home)?;
         if self.around.listen_fds > 0 {
@@ -385,7 +391,7 @@ impl Planner<'_> {
             },
             filter,
             environment: self.environment(process, home)?,
-            capabilities: Sets::read(process.capabilities().as_ref()),
+            capabilities: Sets::read(process.capabilities().as_ref(), self.held()),
             limits,
         })
     }

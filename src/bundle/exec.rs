@@ -91,11 +91,12 @@ fn surroundings<'a>(process: &Process, limits: Vec<Limit>, around: &Circumstance
         .filter(|_| own_user)
         .and_then(|linux: &'a Linux| linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref()));
     let uid = process.user().uid();
+    let held = (!own_user).then(crate::init::capabilities::plan::held).flatten();
     Ok(Surroundings {
         maps,
         filter: filter.map(crate::seccomp::compile).transpose()?.flatten(),
         environment: exec::plan::environment(process, || accounts::home(around.root, uid))?,
-        capabilities: Sets::read(process.capabilities().as_ref()),
+        capabilities: Sets::read(process.capabilities().as_ref(), held),
         limits,
     })
 }

@@ -47,9 +47,12 @@ pub fn limits(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
     for (device, limit) in rdma {
         let part = |name: &str, n: Option<u32>| n.map_or_else(String::new, |n| format!(" {name}={n}"));
         let text = [part("hca_handle", limit.hca_handles()), part("hca_object", limit.hca_objects())].concat();
-        if !text.is_empty() {
-            steps.push(one(place, "rdma", value("linux.resources.rdma", "rdma.max", format!("{device}{text}")))?);
+        if text.is_empty() {
+            return Err(Error::invalid(format!(
+                "linux.resources.rdma.{device}: says nothing: give hcaHandles, hcaObjects or both"
+            )));
         }
+        steps.push(one(place, "rdma", value("linux.resources.rdma", "rdma.max", format!("{device}{text}")))?);
     }
     Ok(steps)
 }
@@ -196,7 +199,12 @@ fn limit_block_io(place: &Place, io: &LinuxBlockIo) -> Result<Vec<Step>> {
     if let Some(n) = io.leaf_weight().filter(|n| *n != 0) {
         values.push(value("linux.resources.blockIO.leafWeight", "blkio.leaf_weight", n));
     }
-    for device in io.weight_device().iter().flatten() {
+    for (i, device) in io.weight_device().iter().flatten().enumerate() {
+        if device.weight().is_none() && device.leaf_weight().is_none() {
+            return Err(Error::invalid(format!(
+                "linux.resources.blockIO.weightDevice[{i}]: says nothing: give weight, leafWeight or both"
+            )));
+        }
         let property = "linux.resources.blockIO.weightDevice";
         let text = |n: u16| format!("{}:{} {n}", device.major(), device.minor());
         if let Some(n) = device.weight().filter(|n| *n != 0) {

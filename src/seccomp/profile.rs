@@ -131,6 +131,9 @@ fn rule(at: usize, entry: &LinuxSyscall) -> Result<Rule<'_>> {
     let field = || format!("linux.seccomp.syscalls[{at}]");
     let action =
         action(entry.action(), entry.errno_ret()).map_err(|problem| problem.at(&field(), "action", "errnoRet"))?;
+    if entry.names().is_empty() {
+        return Err(Error::invalid(format!("{}.names: is empty: name a system call", field())));
+    }
     if let Some(at) = entry.names().iter().position(String::is_empty) {
         return Err(Error::invalid(format!("{}.names[{at}]: is empty: name a system call", field())));
     }

@@ -1,5 +1,6 @@
 //! process.capabilities and process.noNewPrivileges, as steps: config.md, "Linux Process"; capabilities(7).
 
+use caps::CapSet;
 use oci_spec::runtime::{Capabilities, LinuxCapabilities};
 
 use super::step::Step;
@@ -16,23 +17,24 @@ pub struct Sets {
 }
 
 impl Sets {
-    /// Reads the sets. What the kernel would refuse is warned about and left out.
-    pub fn read(sets: Option<&LinuxCapabilities>) -> Self {
+    /// Reads the sets. What the kernel would refuse is warned about and left out, as config.md asks. `held` is what the
+    /// caller has to give; None where the process gets everything by a user namespace of its own.
+    pub fn read(sets: Option<&LinuxCapabilities>, held: Option<u64>) -> Self {
         let Some(sets) = sets else { return Self::default() };
-        let mut this = Self {
-            bounding: mask(sets.bounding()),
-            effective: mask(sets.effective()),
-            permitted: mask(sets.permitted()),
-            inheritable: mask(sets.inheritable()),
-            ambient: mask(sets.ambient()),
-        };
-        let lost = this.ambient & !(this.permitted & this.inheritable);
-        if lost != 0 {
-            let lost = names(lost);
-            log::warn!("process.capabilities.ambient: {lost}: not both permitted and inheritable: left out");
-            this.ambient &= this.permitted & this.inheritable;
+        let [bounding, effective, permitted, inheritable, ambient] =
+            [sets.bounding(), sets.effective(), sets.permitted(), sets.inheritable(), sets.ambient()].map(mask);
+        let held = held.unwrap_or(u64::MAX);
+        // A process can still come to have by execve what is in the bounding set alone.
+        let beyond = (effective | permitted | inheritable | ambient) & !held | out_of_bounds(bounding & !held);
+        if beyond != 0 {
+            log::warn!("process.capabilities: {}: not held by the caller: left out", names(beyond));
         }
-        this
+        let permitted = permitted & held;
+        let effective = within("effective", effective & held, permitted, "not permitted");
+        let inheritable = within("inheritable", inheritable & held, bounding, "not in the bounding set");
+        let both = permitted & inheritable;
+        let ambient = within("ambient", ambient & held, both, "not both permitted and inheritable");
+        Self { bounding, effective, permitted, inheritable, ambient }
     }
 
     /// While the caller still has all of its own.
@@ -58,6 +60,28 @@ impl Sets {
             draft.step(Step::Ambient { raise: self.ambient });
         }
     }
+}
+
+/// The caller's permitted capabilities; None where the kernel does not tell. One system call.
+pub fn held() -> Option<u64> {
+    let held = caps::read(None, CapSet::Permitted).ok()?;
+    Some(held.iter().fold(0, |mask, capability| mask | 1 << capability.index()))
+}
+
+/// Those of a mask that the caller's bounding set lacks.
+fn out_of_bounds(mask: u64) -> u64 {
+    let missing = |capability: &caps::Capability| {
+        mask >> capability.index() & 1 != 0 && !caps::has_cap(None, CapSet::Bounding, *capability).unwrap_or(true)
+    };
+    caps::all().iter().filter(|capability| mask != 0 && missing(capability)).fold(0, |lost, c| lost | 1 << c.index())
+}
+
+/// A set without what `bounds` lacks, which is warned of.
+fn within(set: &str, mask: u64, bounds: u64, why: &str) -> u64 {
+    if mask & !bounds != 0 {
+        log::warn!("process.capabilities.{set}: {}: {why}: left out", names(mask & !bounds));
+    }
+    mask & bounds
 }
 
 fn mask(set: &Option<Capabilities>) -> u64 {
@@ -86,6 +110,22 @@ pub fn no_new_privileges(draft: &mut Draft) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_set_loses_what_the_kernel_would_refuse() {
+        let sets = serde_json::from_str(
+            r#"{"bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_SETUID"], "permitted": ["CAP_KILL", "CAP_CHOWN"],
+                "effective": ["CAP_KILL", "CAP_SETUID"], "inheritable": ["CAP_KILL", "CAP_SYSLOG"],
+                "ambient": ["CAP_KILL", "CAP_CHOWN"]}"#,
+        )
+        .unwrap();
+        let (chown, kill, setuid) = (1 << 0, 1 << 5, 1 << 7);
+        let all = Sets::read(Some(&sets), None);
+        assert_eq!((all.bounding, all.permitted), (chown | kill | setuid, chown | kill));
+        assert_eq!((all.effective, all.inheritable, all.ambient), (kill, kill, kill));
+        let some = Sets::read(Some(&sets), Some(chown));
+        assert_eq!((some.permitted, some.effective, some.inheritable, some.ambient), (chown, 0, 0, 0));
+    }
 
     #[test]
     fn names_have_the_kernels_numbers() {

@@ -14,7 +14,7 @@ use crate::init::wire::{Slot, Text};
 use crate::{Context, Error, Result};
 
 /// An option that sets or clears a mount flag: its name, MS_* bits, whether it clears.
-const FLAGS: [(&str, u64, bool); 29] = [
+const FLAGS: [(&str, u64, bool); 31] = [
     ("ro", libc::MS_RDONLY, false),
     ("rw", libc::MS_RDONLY, true),
     ("nosuid", libc::MS_NOSUID, false),
@@ -39,6 +39,9 @@ const FLAGS: [(&str, u64, bool); 29] = [
     ("nostrictatime", libc::MS_STRICTATIME, true),
     ("iversion", libc::MS_I_VERSION, false),
     ("noiversion", libc::MS_I_VERSION, true),
+    // MS_LAZYTIME of linux/mount.h.
+    ("lazytime", 1 << 25, false),
+    ("nolazytime", 1 << 25, true),
     ("bind", libc::MS_BIND, false),
     ("rbind", libc::MS_BIND | libc::MS_REC, false),
     ("silent", libc::MS_SILENT, false),
