@@ -487,3 +487,88 @@ fn an_operation_without_an_id_is_refused() {
         assert!(output.code != 0 && !output.stderr.is_empty(), "{verb}: {output:?}");
     }
 }
+
+/// A document with one of everything, so that one field at a time can be taken away.
+fn with_one_of_everything(config: &mut Value) {
+    config["linux"]["devices"] = json!([{"path": "/dev/x", "type": "c", "major": 1, "minor": 3}]);
+    push(&mut config["linux"]["namespaces"], json!({"type": "user"}));
+    config["linux"]["uidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    config["linux"]["gidMappings"] = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["ptrace"],
+        "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]}]});
+    let throttle = json!([{"major": 254, "minor": 0, "rate": 5}]);
+    config["linux"]["resources"]["blockIO"] = json!({"weightDevice": [{"major": 254, "minor": 0, "weight": 100}],
+        "throttleReadBpsDevice": throttle, "throttleWriteBpsDevice": throttle,
+        "throttleReadIOPSDevice": throttle, "throttleWriteIOPSDevice": throttle});
+    config["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": 0}]);
+    config["linux"]["resources"]["network"] = json!({"priorities": [{"name": "lo", "priority": 1}]});
+    config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_DEFAULT", "nodes": ""});
+    config["linux"]["personality"] = json!({"domain": "LINUX"});
+    config["process"]["terminal"] = json!(true);
+    config["process"]["consoleSize"] = json!({"height": 25, "width": 80});
+    config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER"});
+    config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 4});
+    for kind in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
+        config["hooks"][kind] = json!([{"path": "/bin/true"}]);
+    }
+}
+
+#[test]
+fn what_is_required_is_asked_for_by_name() {
+    not_in_runc!("it takes most of them as zero");
+    const REQUIRED: &str = "/root/path /mounts/0/destination /process/cwd /process/args /process/rlimits/0/type \
+        /process/rlimits/0/soft /process/rlimits/0/hard /process/consoleSize/height /process/consoleSize/width \
+        /process/scheduler/policy /process/ioPriority/class \
+        /linux/namespaces/0/type /linux/uidMappings/0/containerID /linux/uidMappings/0/hostID /linux/uidMappings/0/size \
+        /linux/gidMappings/0/containerID /linux/gidMappings/0/hostID /linux/gidMappings/0/size \
+        /linux/devices/0/type /linux/devices/0/path /linux/devices/0/major /linux/devices/0/minor \
+        /linux/resources/devices/0/allow /linux/resources/blockIO/weightDevice/0/major \
+        /linux/resources/blockIO/weightDevice/0/minor /linux/resources/blockIO/throttleReadBpsDevice/0/major \
+        /linux/resources/blockIO/throttleReadBpsDevice/0/minor /linux/resources/blockIO/throttleReadBpsDevice/0/rate \
+        /linux/resources/blockIO/throttleWriteBpsDevice/0/rate /linux/resources/blockIO/throttleReadIOPSDevice/0/rate \
+        /linux/resources/blockIO/throttleWriteIOPSDevice/0/rate /linux/resources/hugepageLimits/0/pageSize \
+        /linux/resources/hugepageLimits/0/limit /linux/resources/network/priorities/0/name \
+        /linux/resources/network/priorities/0/priority /linux/memoryPolicy/mode \
+        /linux/personality/domain /linux/seccomp/defaultAction /linux/seccomp/syscalls/0/names \
+        /linux/seccomp/syscalls/0/action /linux/seccomp/syscalls/0/args/0/index /linux/seccomp/syscalls/0/args/0/value \
+        /linux/seccomp/syscalls/0/args/0/op /hooks/prestart/0/path /hooks/createRuntime/0/path \
+        /hooks/createContainer/0/path /hooks/startContainer/0/path /hooks/poststart/0/path /hooks/poststop/0/path";
+    let c = Container::idle().with(with_one_of_everything);
+    let before = c.leftovers();
+    let whole = c.config.clone();
+    let plan = |config: &Value| {
+        fs::write(c.bundle.join("config.json"), config.to_string()).unwrap();
+        c.runtime(&["plan", "--no-host", "--bundle", "bundle"])
+    };
+    plan(&whole).ok();
+    let mut accepted = Vec::new();
+    for pointer in REQUIRED.split_whitespace() {
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        let mut config = whole.clone();
+        config.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(field).expect("the field is there");
+        let output = plan(&config);
+        if output.code != 1 || !output.stderr.contains(field) {
+            accepted.push(format!("{pointer}: {output:?}"));
+        }
+    }
+    assert!(accepted.is_empty(), "{accepted:#?}");
+    before.assert_nothing_new();
+}
+
+#[test]
+fn a_pids_object_without_a_limit_limits_nothing() {
+    let c = Container::idle().with(|config| config["linux"]["resources"]["pids"] = json!({}));
+    c.create();
+    assert_eq!(c.limit("pids", "pids.max"), "max");
+}
+
+#[test]
+fn the_path_of_the_rootfs_is_absolute_or_below_the_bundle() {
+    let mut c = Container::new(&["echo", "ran"]);
+    let absolute = c.rootfs("");
+    for path in [absolute.to_str().unwrap(), "rootfs", "./rootfs/../rootfs"] {
+        c.config["root"]["path"] = json!(path);
+        c.save();
+        assert_eq!(c.run().ok(), "ran", "{path}");
+    }
+}

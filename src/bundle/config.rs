@@ -15,6 +15,23 @@ use crate::{Context, Error, Result};
 /// The most that a config.json may have. Engines write some 10 kB; one of this size is a mistake or an attack.
 const MOST_BYTES: u64 = 16 << 20;
 
+/// What the specification calls REQUIRED and oci-spec takes as zero, by the place of the objects (`/*`: of each in the list).
+const REQUIRED: [(&str, &[&str]); 13] = [
+    ("/process/rlimits/*", &["type", "soft", "hard"]),
+    ("/process/consoleSize", &["height", "width"]),
+    ("/process/ioPriority", &["class"]),
+    ("/linux/uidMappings/*", &["containerID", "hostID", "size"]),
+    ("/linux/gidMappings/*", &["containerID", "hostID", "size"]),
+    ("/linux/resources/devices/*", &["allow"]),
+    ("/linux/resources/hugepageLimits/*", &["pageSize", "limit"]),
+    ("/linux/resources/network/priorities/*", &["name", "priority"]),
+    ("/linux/resources/blockIO/weightDevice/*", &["major", "minor"]),
+    ("/linux/resources/blockIO/throttleReadBpsDevice/*", &["major", "minor", "rate"]),
+    ("/linux/resources/blockIO/throttleWriteBpsDevice/*", &["major", "minor", "rate"]),
+    ("/linux/resources/blockIO/throttleReadIOPSDevice/*", &["major", "minor", "rate"]),
+    ("/linux/resources/blockIO/throttleWriteIOPSDevice/*", &["major", "minor", "rate"]),
+];
+
 /// A bundle's configuration.
 #[derive(Debug)]
 pub struct Config {
@@ -78,6 +95,7 @@ pub fn parse(text: &str) -> Result<Spec> {
 /// Parses a process document, as `exec --process` takes.
 pub fn parse_process(text: &str) -> Result<oci_spec::runtime::Process> {
     let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
+    check_required(&document, "/process")?;
     drop_unknown_capabilities(document.pointer_mut("/capabilities"));
     complete_process(Some(&mut document));
     read_text(&document.to_string(), "process")
@@ -109,10 +127,13 @@ fn check(document: &mut Value) -> Result<bool> {
     if object.get("annotations").and_then(Value::as_object).is_some_and(|named| named.contains_key("")) {
         return Err(Error::invalid("annotations: a name must not be empty: name it or remove it"));
     }
+    check_required(document, "")?;
+    check_devices(document.pointer("/linux/devices"))?;
     check_hugepages(document.pointer("/linux/resources/hugepageLimits"))?;
+    let unlimited = drop_empty_pids(document.pointer_mut("/linux/resources"));
     let dropped = drop_unknown_capabilities(document.pointer_mut("/process/capabilities"));
     let completed = complete_process(document.pointer_mut("/process"));
-    Ok(dropped || completed)
+    Ok(unlimited || dropped || completed)
 }
 
 fn check_version(version: Option<&Value>) -> Result<()> {
@@ -131,6 +152,46 @@ fn check_version(version: Option<&Value>) -> Result<()> {
         }
         _ => Err(Error::invalid(format!("ociVersion: {text:?} is not a version such as \"1.3.0\""))),
     }
+}
+
+/// Asks for what is required of the objects below `root`, which is where the document itself stands.
+fn check_required(document: &Value, root: &str) -> Result<()> {
+    for (place, fields) in REQUIRED {
+        let Some(pointer) = place.strip_prefix(root) else { continue };
+        let Some(found) = document.pointer(pointer.trim_end_matches("/*")) else { continue };
+        let listed = place.ends_with("/*");
+        let objects =
+            if listed { found.as_array().map_or(&[][..], Vec::as_slice) } else { std::slice::from_ref(found) };
+        for (i, object) in objects.iter().enumerate() {
+            let Some(object) = object.as_object() else { continue };
+            if let Some(missing) = fields.iter().find(|field| object.get(**field).is_none_or(Value::is_null)) {
+                let place = place.trim_end_matches("/*").trim_start_matches('/').replace('/', ".");
+                let index = if listed { format!("[{i}]") } else { String::new() };
+                return Err(Error::invalid(format!("{place}{index}.{missing}: is missing")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A device has a number, a FIFO has none: config-linux.md, "Devices".
+fn check_devices(devices: Option<&Value>) -> Result<()> {
+    for (i, device) in devices.and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let numbered = device.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "p");
+        for field in ["major", "minor"] {
+            if numbered && device.get(field).is_none_or(Value::is_null) {
+                return Err(Error::invalid(format!("linux.devices[{i}].{field}: is missing")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Go's bindings write an object without a limit for one that is not set; oci-spec would take it as a limit of 0.
+fn drop_empty_pids(resources: Option<&mut Value>) -> bool {
+    let Some(Value::Object(resources)) = resources else { return false };
+    let empty = |pids: &Value| pids.as_object().is_some_and(|pids| pids.get("limit").is_none_or(Value::is_null));
+    resources.get("pids").is_some_and(empty) && resources.remove("pids").is_some()
 }
 
 /// pageSize is a number and KB, MB or GB: config-linux.md, "Huge page limits".
@@ -202,6 +263,27 @@ mod tests {
             refused(&base(r#"{"resources":{"hugepageLimits":[{"pageSize":"64kB","limit":1}]}}"#))
                 .contains("hugepageLimits[0].pageSize")
         );
+    }
+
+    #[test]
+    fn what_is_required_is_asked_for_at_its_place() {
+        let base = |linux: &str| format!(r#"{{"ociVersion":"1.0.0","root":{{"path":"r"}},"linux":{linux}}}"#);
+        for (linux, words) in [
+            (
+                r#"{"uidMappings":[{"containerID":0,"hostID":0,"size":1},{"size":1,"containerID":1}]}"#,
+                "linux.uidMappings[1].hostID",
+            ),
+            (r#"{"resources":{"hugepageLimits":[{"pageSize":"2MB"}]}}"#, "linux.resources.hugepageLimits[0].limit"),
+            (r#"{"devices":[{"path":"/p","type":"p"},{"path":"/c","type":"c","major":1}]}"#, "linux.devices[1].minor"),
+        ] {
+            assert_eq!(refused(&base(linux)), format!("{words}: is missing"));
+        }
+        assert_eq!(
+            parse_process(r#"{"cwd":"/","consoleSize":{"height":1}}"#).unwrap_err().to_string(),
+            "process.consoleSize.width: is missing"
+        );
+        let spec = parse(&base(r#"{"resources":{"pids":{}}}"#)).unwrap();
+        assert!(spec.linux().as_ref().unwrap().resources().as_ref().unwrap().pids().is_none());
     }
 
     #[test]
