@@ -32,12 +32,12 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 # Run as root, and say so in words rather than by the first mount that fails.
 need_root = @[ "$$(id -u)" = 0 ] || { echo "make $@ runs containers, so it needs root: become root and run it again" >&2; exit 1; }
 
-.PHONY: help build demo test bench check fixtures install uninstall clean clean-fixtures \
-        deps-build deps-fixtures deps-demo deps-test deps-bench
+.PHONY: help build demo test test-vm bench check fixtures install uninstall clean clean-fixtures \
+        deps-build deps-fixtures deps-demo deps-test deps-vm deps-bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  deps-WHAT        install the Debian packages that build, fixtures, demo, test or bench needs"
+	@echo "  deps-WHAT        install the Debian packages that build, fixtures, demo, test, vm or bench needs"
 	@echo "variables: PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) NFRUN (binary that demo, test and bench run) TEST_ARGS BENCH"
 
 build: deps-build ## the static release binary, target/release/nfrun
@@ -62,6 +62,15 @@ test: deps-test build fixtures ## every test, on the real kernel, with a summary
 	NFRUN_RELEASE=$(BIN) $(other) $(limited) tests/summary --log $(TARGET)/test.log -- \
 	  $(CARGO) test $(CARGO_FLAGS) --features "$(TEST_FEATURES)" --no-fail-fast -- --show-output $(TEST_ARGS)
 
+# HOST names a recipe of tests/vm/hosts; VM_ARGS test programs, or one test of a program: VM_ARGS="exec hooks=poststart".
+HOST ?= bookworm
+VM_ARGS ?=
+test-vm: deps-vm ## the tests VM_ARGS in a virtual machine of HOST, with a summary and a JUnit file
+	$(need_root)
+	@mkdir -p $(TARGET)/vm
+	CARGO_FLAGS="$(CARGO_FLAGS)" TEST_FEATURES="$(TEST_FEATURES)" \
+	  tests/summary --log $(TARGET)/vm/$(HOST).log --junit $(TARGET)/vm/$(HOST).xml -- tests/vm/run $(HOST) $(VM_ARGS)
+
 bench: deps-bench build ## lifecycle benches against Debian's runc and crun
 	$(need_root)
 	NFRUN=$(NFRUN) OUT=$(TARGET)/bench benches/lifecycle
@@ -79,9 +88,9 @@ check: deps-build ## formatting, lints, shell syntax
 	  $(CARGO) clippy $(CARGO_FLAGS) --all-targets --features "$(TEST_FEATURES)" -- -D warnings; \
 	  $(if $(INIT),$(CARGO) clippy $(CARGO_FLAGS) --release --manifest-path $(INIT) --target-dir $(TARGET)/init-check -- -D warnings;) \
 	else echo "skipped: lints, for clippy is not installed (rustup component add clippy)"; fi
-	@for f in .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh benches/lifecycle; do bash -n "$$f"; done
+	@for f in .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/vm/image tests/vm/run tests/vm/guest benches/lifecycle; do bash -n "$$f"; done
 	@if command -v shellcheck > /dev/null; then \
-	  shellcheck .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh benches/lifecycle; \
+	  shellcheck .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/vm/image tests/vm/run tests/vm/guest benches/lifecycle; \
 	else echo "skipped: shellcheck is not installed"; fi
 
 fixtures: deps-fixtures ## root filesystems from Debian packages, in rootfs-fixtures/built
@@ -109,5 +118,5 @@ clean: ## what cargo made
 clean-fixtures: ## the root filesystems; the next test run makes them anew
 	rm -rf --one-file-system rootfs-fixtures/built
 
-deps-build deps-fixtures deps-demo deps-test deps-bench: deps-%:
+deps-build deps-fixtures deps-demo deps-test deps-vm deps-bench: deps-%:
 	@.ci/deps $*

@@ -9,6 +9,7 @@ use linux_raw_sys::general::{
 
 use crate::failure::{Act, During, Failure};
 use crate::guard::{Guard, stands};
+use crate::paths::run::Cover;
 use crate::step::{FAILED, Head, Progress};
 use crate::sys::{self, Fd, Outcome};
 use crate::wire::Slot;
@@ -26,10 +27,10 @@ pub struct Context {
     pub listener: Fd,
     /// The container's root: the attached rootfs before the pivot, / after it.
     pub root: Fd,
-    /// The host's /dev/null, as a mount to clone.
-    pub null: Fd,
-    /// An empty read-only tmpfs, as a mount to clone.
-    pub empty: Fd,
+    /// The host's /dev/null, over masked files.
+    pub null: Cover,
+    /// An empty read-only tmpfs, over masked directories.
+    pub empty: Cover,
     /// The terminal's end for stdio.
     pub terminal: Fd,
     /// Whether the working directory is set.
@@ -53,8 +54,8 @@ impl Context {
             channel,
             listener: nothing,
             root: AT_FDCWD,
-            null: nothing,
-            empty: nothing,
+            null: Cover::NONE,
+            empty: Cover::NONE,
             terminal: nothing,
             in_directory: false,
             command: [0; 4096],

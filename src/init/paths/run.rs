@@ -31,7 +31,7 @@ fn prepare_masks(context: &mut Context) -> Result<(), Failure> {
     if found.st_mode & 0o170000 != 0o020000 || found.st_rdev != device_number(1, 3) {
         return Err(Failure { act: Act::NotGenuine, errno: linux_raw_sys::errno::ENODEV as i32 });
     }
-    context.null = null;
+    context.null.tree = null;
     Ok(())
 }
 
@@ -41,26 +41,47 @@ fn mask(path: &CStr, context: &mut Context) -> Result<(), Failure> {
         found => found.during(Act::Resolve)?,
     };
     let directory = sys::stat(place, c"").during(Act::Resolve)?.st_mode & 0o170000 == 0o040000;
-    let cover = if directory { empty_directory(context)? } else { context.null };
-    let cover = if directory || stands(Guard::HostNull) {
-        sys::open_tree(cover, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH).during(Act::Attach)?
+    let cover = if directory { empty_directory(context)? } else { &mut context.null };
+    let outcome = if directory || stands(Guard::HostNull) {
+        cover.attach(place)
     } else {
-        sys::open_tree(AT_FDCWD, c"/dev/null", OPEN_TREE_CLONE).during(Act::Attach)?
+        Cover { tree: sys::open_tree(AT_FDCWD, c"/dev/null", OPEN_TREE_CLONE).during(Act::Attach)?, used: false }.attach(place)
     };
-    let outcome = sys::attach(cover, place).during(Act::Attach);
-    sys::close(cover);
     sys::close(place);
     outcome
 }
 
+/// What lies over masked paths: a mount, detached until it is first used.
+#[derive(Clone, Copy)]
+pub struct Cover {
+    pub tree: Fd,
+    used: bool,
+}
+
+impl Cover {
+    pub const NONE: Self = Self { tree: -1, used: false };
+
+    /// Over a place. The mount itself goes over the first, since Linux before 6.15 clones only what is attached.
+    fn attach(&mut self, place: Fd) -> Result<(), Failure> {
+        if !self.used {
+            self.used = true;
+            return sys::attach(self.tree, place).during(Act::Attach);
+        }
+        let clone = sys::open_tree(self.tree, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH).during(Act::Attach)?;
+        let outcome = sys::attach(clone, place).during(Act::Attach);
+        sys::close(clone);
+        outcome
+    }
+}
+
 /// One empty read-only tmpfs serves every masked directory.
-fn empty_directory(context: &mut Context) -> Result<Fd, Failure> {
-    if context.empty < 0 {
+fn empty_directory(context: &mut Context) -> Result<&mut Cover, Failure> {
+    if context.empty.tree < 0 {
         let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
         let options = [(c"mode", c"755"), (c"nr_blocks", c"1"), (c"nr_inodes", c"2")];
-        context.empty = new_detached(c"tmpfs", &options, attributes).during(Act::Attach)?;
+        context.empty.tree = new_detached(c"tmpfs", &options, attributes).during(Act::Attach)?;
     }
-    Ok(context.empty)
+    Ok(&mut context.empty)
 }
 
 fn read_only(path: &CStr, context: &Context) -> Result<(), Failure> {
