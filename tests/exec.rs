@@ -84,6 +84,17 @@ fn user_and_additional_gids_are_numbers_and_home_follows_the_user() {
 }
 
 #[test]
+fn the_containers_additional_gids_and_umask_hold_in_exec() {
+    let c = Container::idle().with(|config| {
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000, "additionalGids": [5, 77], "umask": 0o27});
+    });
+    let c = c.up();
+    let umask = if is_reference() { "0022" } else { "0027" };
+    let seen = c.exec(&["sh", "-c", "grep Groups /proc/self/status; umask"]).ok().to_owned();
+    assert_eq!(seen.split_whitespace().collect::<Vec<_>>(), ["Groups:", "5", "77", umask]);
+}
+
+#[test]
 fn env_is_the_containers_with_the_given_added_and_the_last_wins() {
     let c = Container::idle().with(|config| bundle::push(&mut config["process"]["env"], json!("A=container"))).up();
     let output = c.exec_with(&["-e", "A=first", "-e", "A=last", "-e", "B=two\nlines"], &["cat", "/proc/self/environ"]);

@@ -56,6 +56,19 @@ fn list_of_a_root_without_containers_is_empty_and_of_a_broken_one_an_error() {
 }
 
 #[test]
+fn list_fails_on_a_missing_root_only_where_one_was_given() {
+    not_in_runc!("it came in 1.2");
+    let c = Container::idle();
+    let given = c.runtime(&["list"]);
+    assert!(given.code == 1 && given.stderr.contains(c.root.to_str().unwrap()), "{given:?}");
+    // The default one is missing where nothing has been made since the boot.
+    let script = "mount -t tmpfs none /run && exec \"$0\" list -q";
+    let mut list = std::process::Command::new("unshare");
+    list.args(["--mount", "sh", "-c", script]).arg(binary());
+    assert_eq!(c.finish(list.stdin(std::process::Stdio::null())).ok(), "");
+}
+
+#[test]
 fn ps_shows_the_containers_processes_with_the_hosts_pids() {
     let c = Container::sh("sleep 1001 & echo up; wait");
     let mut lines = c.up_with_lines();

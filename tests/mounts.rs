@@ -225,6 +225,15 @@ fn tmpfs_takes_its_size_and_mode_or_keeps_the_targets() {
 }
 
 #[test]
+fn a_tmpfs_on_a_target_that_was_missing_is_open_to_all_as_the_kernels() {
+    let c = mounting(
+        &["stat", "-c", "%a", "/made"],
+        |_| json!({"destination": "/made", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"]}),
+    );
+    assert_eq!(c.run().ok(), "1777");
+}
+
+#[test]
 fn tmpcopyup_fills_the_tmpfs_with_what_it_covers() {
     let c = mounting(
         &["sh", "-c", "cat /full/file; readlink /full/link; stat -c %a /full/file; echo new >/full/file"],

@@ -112,6 +112,17 @@ fn the_rootfs_keeps_its_owner_and_mode() {
     assert_eq!((before.uid(), before.mode()), (after.uid(), after.mode()));
 }
 
+/// The kernel gives a user namespace a procfs where its mount namespace has one that nothing hides.
+#[test]
+fn no_bare_procfs_is_left_behind_whichever_way_the_root_is_changed() {
+    for options in [&[][..], &["--no-pivot"]] {
+        let c = Container::sh("unshare -U -r -m -p -f mount -t proc proc /mnt 2>&1; ls /mnt");
+        let output = c.runtime(&c.words("run", options));
+        assert!(!output.stdout.contains("cpuinfo"), "{options:?}: a bare procfs: {output:?}");
+        assert!(output.stdout.contains("ermission denied") || output.stdout.contains("not permitted"), "{output:?}");
+    }
+}
+
 #[test]
 fn no_pivot_gives_the_same_root() {
     let c = Container::sh("ls /; cat /proc/1/mounts | head -1 | cut -d' ' -f2");

@@ -137,6 +137,20 @@ fn each_of_the_five_capability_sets_is_what_the_bundle_says() {
 }
 
 #[test]
+fn a_user_whom_only_cap_dac_override_lets_run_a_file_runs_it() {
+    let c = Container::new(&["only-roots", "ran"]).with(|config| {
+        set_capabilities(&mut config["process"], &["CAP_DAC_OVERRIDE"]);
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    });
+    // busybox goes by its name.
+    std::fs::write(c.rootfs("/bin/only-roots"), "#!/bin/echo\n").unwrap();
+    std::fs::set_permissions(c.rootfs("/bin/only-roots"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    assert_eq!(c.run().ok(), "/bin/only-roots ran");
+    let c = c.with(|config| set_capabilities(&mut config["process"], &[]));
+    c.try_create().fails(1, &["only-roots"]);
+}
+
+#[test]
 fn root_has_its_bounding_set_and_nothing_without_capabilities() {
     let c =
         Container::idle().with(|config| set_capabilities(&mut config["process"], &["CAP_KILL", "CAP_NET_ADMIN"])).up();

@@ -17,10 +17,12 @@ use crate::sys::{self, Fd};
 pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
     match step {
         Step::New { kind, source, target, flags, data } => {
+            // A place that is only now made has no mode to keep: the kernel's stays, which is open to all.
+            let keeps = kind.0 == c"tmpfs" && !names_mode(data.0) && is_there(target.0, context);
             let place = place_for(kind.0.to_bytes(), target.0, context)?;
             let outcome = (|| {
                 let mut with_mode: PathBuffer = [0; 4096];
-                let data = if kind.0 == c"tmpfs" { keep_mode(place, data.0, &mut with_mode)? } else { data.0 };
+                let data = if keeps { keep_mode(place, data.0, &mut with_mode)? } else { data.0 };
                 // mount(2) takes a path: the place itself, as the working directory.
                 sys::fchdir(place)?;
                 Ok(sys::mount(Some(source.0), c".", Some(kind.0), flags, (!data.is_empty()).then_some(data))?)
@@ -68,10 +70,18 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
     }
 }
 
+fn names_mode(data: &CStr) -> bool {
+    data.to_bytes().split(|&b| b == b',').any(|option| option.starts_with(b"mode="))
+}
+
+fn is_there(target: &CStr, context: &Context) -> bool {
+    context.open(target, O_PATH).map(sys::close).is_ok()
+}
+
 /// A tmpfs whose options give no mode takes that of the directory it covers.
 fn keep_mode<'a>(place: Fd, data: &'a CStr, buffer: &'a mut PathBuffer) -> Result<&'a CStr, Failure> {
     let bytes = data.to_bytes();
-    if bytes.split(|&b| b == b',').any(|option| option.starts_with(b"mode=")) || bytes.len() + 16 > buffer.len() {
+    if bytes.len() + 16 > buffer.len() {
         return Ok(data);
     }
     let mode = sys::stat(place, c"").during(Act::Resolve)?.st_mode & 0o7777;
