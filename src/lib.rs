@@ -2,7 +2,7 @@
 //!
 //! A bundle goes in; an isolated, limited process comes out; nothing else stays on the machine but one small state
 //! directory per container. `docs/architecture.md` draws the data flow; the modules below are its rooms, and calls
-//! point downward only: `cli` → `container` → `bundle` → the plan halves of `init` and `cgroup` → `undo`, `sys`.
+//! point downward only: `cli` → `container` → `bundle` → the plan halves of `init`, `cgroup`, `network` → `undo`, `sys`.
 
 pub mod bundle;
 pub mod cgroup;
@@ -10,6 +10,7 @@ pub mod cli;
 pub mod container;
 mod error;
 pub mod init;
+pub mod network;
 pub mod seccomp;
 pub mod sys;
 pub mod timestamp;

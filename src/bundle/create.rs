@@ -9,7 +9,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxResources, Process, Spec};
 
 use super::plan::{IdMaps, Plan, RuntimeStep};
 use super::process::{self, Surroundings};
-use super::{accounts, ids};
+use super::{accounts, ids, net_devices};
 use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
 use crate::init::namespaces::plan::{self as namespaces, Namespaces};
@@ -127,7 +127,6 @@ impl Planner<'_> {
         });
         let later = [
             ("hooks", hooks),
-            ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
             ("linux.mountLabel", given(linux.mount_label())),
             ("linux.intelRdt", linux.intel_rdt().is_some()),
             ("linux.memoryPolicy", linux.memory_policy().is_some()),
@@ -147,7 +146,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn plan(self) -> Result<Planned> {
+    fn plan(mut self) -> Result<Planned> {
         let Some(process) = self.spec.process() else { return self.without_process() };
         exec::plan::check(process)?;
         let mut draft = Draft::default();
@@ -164,6 +163,11 @@ impl Planner<'_> {
         if self.namespaces.makes(libc::CLONE_NEWNET) {
             draft.step(crate::init::namespaces::step::Step::RaiseLoopback {});
         }
+        let devices = self.net_devices()?;
+        let moves = devices.map(|devices| {
+            draft.step(control::step::Step::AwaitRuntime {});
+            (devices, draft.len())
+        });
         let score = user::plan::score(process)?;
         let own_user = self.namespaces.has(libc::CLONE_NEWUSER);
         let (limits, limits_by_runtime) = process::share_limits(process, own_user)?;
@@ -180,7 +184,7 @@ impl Planner<'_> {
         }
         surroundings.run(process, &mut draft)?;
         drop(surroundings);
-        let mut between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps));
+        let mut between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps), moves.as_ref());
         let release = between.len() - 1;
         if let (Some(score), true) = (score, own_user) {
             between.insert(release, (ready, RuntimeStep::OomScoreAdj(score)));
@@ -188,11 +192,24 @@ impl Planner<'_> {
         if !limits_by_runtime.is_empty() {
             between.insert(release, (ready, RuntimeStep::Limits(limits_by_runtime)));
         }
+        if moves.is_some_and(|(devices, _)| !devices.returned) {
+            between.push((draft.len(), RuntimeStep::LeaveLinks));
+        }
         let spawn =
             RuntimeStep::Spawn { kinds: self.namespaces.at_clone(), maps: maps.filter(|_| late_maps.is_none()) };
         let mut plan = Plan::assemble(first, spawn, draft, between);
         plan.notes = self.notes;
         Ok(Planned { plan, rootfs: self.rootfs, place, namespaces: self.namespaces.all() })
+    }
+
+    /// The interfaces that are moved, before init sets what their sysctls may name.
+    fn net_devices(&mut self) -> Result<Option<net_devices::NetDevices>> {
+        let none = HashMap::new();
+        let devices = self.linux.net_devices().as_ref().unwrap_or(&none);
+        if !self.around.look && !devices.is_empty() {
+            self.notes.push("linux.netDevices".to_owned());
+        }
+        net_devices::plan(devices, self.spec.annotations().as_ref(), &self.namespaces, self.around.look)
     }
 
     /// A configuration without a process can be planned, not created: config.md, "Process".
@@ -398,7 +415,12 @@ impl Planner<'_> {
 }
 
 /// The runtime's steps while init does its own: after how many of init's each comes.
-fn order(ready: usize, forks: bool, late_maps: Option<(&IdMaps, usize)>) -> Vec<(usize, RuntimeStep)> {
+fn order(
+    ready: usize,
+    forks: bool,
+    late_maps: Option<(&IdMaps, usize)>,
+    moves: Option<&(net_devices::NetDevices, usize)>,
+) -> Vec<(usize, RuntimeStep)> {
     let mut between = vec![(0, RuntimeStep::Record)];
     if let Some((maps, after)) = late_maps {
         between.extend([
@@ -406,6 +428,11 @@ fn order(ready: usize, forks: bool, late_maps: Option<(&IdMaps, usize)>) -> Vec<
             (after, RuntimeStep::MapIds(maps.clone())),
             (after, RuntimeStep::Release),
         ]);
+    }
+    if let Some((devices, after)) = moves {
+        between.extend([(*after, RuntimeStep::AwaitInit), (*after, RuntimeStep::HoldNetwork)]);
+        between.extend(devices.links.iter().map(|link| (*after, RuntimeStep::MoveLink(link.clone()))));
+        between.push((*after, RuntimeStep::Release));
     }
     between.push((ready, RuntimeStep::AwaitInit));
     if forks {

@@ -8,6 +8,7 @@ pub mod create;
 pub mod exec;
 mod ids;
 mod json_path;
+pub mod net_devices;
 pub mod plan;
 mod process;
 pub mod template;

@@ -9,6 +9,7 @@ use crate::cgroup;
 use crate::init::namespaces::plan::names;
 use crate::init::program::{Draft, Program, Source};
 use crate::init::user::plan::{Limit, limit_name};
+use crate::network::Origin;
 
 /// A step of the runtime.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,6 +36,12 @@ pub enum RuntimeStep {
     MapIds(IdMaps),
     /// Let a waiting init go on.
     Release,
+    /// Hold init's network namespace and this one in the state directory, so that interfaces can be brought back.
+    HoldNetwork,
+    /// Move an interface into init's network namespace.
+    MoveLink(Origin),
+    /// Once the process runs, or waits for `start`: leave the moved interfaces to the container, and hold no namespace.
+    LeaveLinks,
     /// Write init's oom_score_adj: in a user namespace of its own it may not lower that itself.
     OomScoreAdj(i32),
     /// Set init's limits, for the same reason.
@@ -66,6 +73,13 @@ impl Display for RuntimeStep {
             Self::AwaitInit => f.write_str("wait for init"),
             Self::MapIds(_) => f.write_str("write the id maps of init's user namespace"),
             Self::Release => f.write_str("let init go on"),
+            Self::HoldNetwork => f.write_str("hold init's network namespace in the state directory"),
+            Self::MoveLink(origin) => {
+                write!(f, "move interface {} into init's network namespace as {}", origin.name, origin.inside)?;
+                let addresses: Vec<_> = origin.travelling().map(ToString::to_string).collect();
+                if addresses.is_empty() { Ok(()) } else { write!(f, " with {}", addresses.join(", ")) }
+            }
+            Self::LeaveLinks => f.write_str("leave the moved interfaces to the container"),
             Self::Limits(limits) => {
                 let names: Vec<_> = limits
                     .iter()

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::store::{self, Directory, Locked};
-use super::{ContainerId, Globals, PATIENCE, Status, fault, identity, status};
+use super::{ContainerId, Globals, PATIENCE, Status, fault, identity, links, status};
 use crate::undo::{self, Identity, Undo};
 use crate::{Error, Kind, Result, cgroup, sys};
 
@@ -79,6 +79,10 @@ pub fn undo(locked: Locked) -> Result<()> {
                 cgroup::remove_leaf(path, *inode, !own_pids, PATIENCE)?;
             }
             // Nothing of ours was started before the identity was noted: what is inside is another's, and stays.
+            Undo::BringBack { origin, index, networks } => {
+                links::bring_back(&locked.directory, *networks, origin, *index)?;
+            }
+            Undo::LetNetworksGo => links::let_go(&locked.directory)?,
             Undo::RemoveCgroup { path, inode, .. } => drop(cgroup::remove_unused(path, *inode)?),
         }
     }

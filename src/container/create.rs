@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::launch::Launch;
 use super::store::{self, Directory, Locked, START_SOCKET, State};
-use super::{CgroupManager, ContainerId, CreateOptions, Globals, cleanup, fault, identity, terminal};
+use super::{CgroupManager, ContainerId, CreateOptions, Globals, cleanup, fault, identity, links, terminal};
 use crate::bundle::create::{Circumstances, Planned};
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::{self, Config, Plan};
 use crate::init::program::Source;
 use crate::init::user::plan::{Limit, limit_name};
+use crate::network::Origin;
 use crate::sys::spawn::Spawned;
-use crate::undo::{self, Head, Identity, Line};
+use crate::undo::{self, Head, Identity, Line, Networks};
 use crate::{Context, Error, Result, cgroup, timestamp};
 
 /// Creates a container from a bundle and leaves it waiting for `start`.
@@ -91,6 +92,8 @@ pub struct Creation<'a> {
     record: Option<File>,
     /// Init, as the record has it.
     recorded: Option<Identity>,
+    /// The network namespaces that are held.
+    networks: Option<Networks>,
 }
 
 /// A container whose init is set up, and runs or waits for `start`.
@@ -111,7 +114,7 @@ impl<'a> Creation<'a> {
         waits: bool,
     ) -> Result<Self> {
         let planned = make_plan(globals, id, options, config, waits, true)?;
-        Ok(Self { id, options, config, globals, planned, locked: None, record: None, recorded: None })
+        Ok(Self { id, options, config, globals, planned, locked: None, record: None, recorded: None, networks: None })
     }
 
     /// Carries the plan out. On any error nothing is left.
@@ -139,7 +142,7 @@ impl<'a> Creation<'a> {
             fault::point();
             log::debug!("{}: step {number}: {step}", self.id);
             match step {
-                RuntimeStep::MakeState => self.make_state()?,
+                RuntimeStep::MakeState => self.make_state(&plan)?,
                 RuntimeStep::Cgroup(step) => identities.extend(made.run(step)?),
                 RuntimeStep::Open(slot, source) => {
                     self.note_made(&mut identities)?;
@@ -158,6 +161,17 @@ impl<'a> Creation<'a> {
                 RuntimeStep::AwaitInit => launch.await_init(&plan)?,
                 RuntimeStep::MapIds(maps) => launch.map_ids(maps)?,
                 RuntimeStep::Release => launch.release()?,
+                RuntimeStep::HoldNetwork => {
+                    let networks = links::hold(self.directory()?, launch.init()?)?;
+                    self.append(&[Line::Networks(networks)])?;
+                    self.networks = Some(networks);
+                }
+                RuntimeStep::MoveLink(origin) => self.move_link(origin)?,
+                RuntimeStep::LeaveLinks => {
+                    launch.settle(&plan)?;
+                    self.append(&[Line::LinksLeft])?;
+                    links::let_go(self.directory()?)?;
+                }
                 RuntimeStep::Limits(limits) => set_limits(launch.init()?.pid, limits)?,
                 RuntimeStep::OomScoreAdj(score) => {
                     let path = format!("/proc/{}/oom_score_adj", launch.init()?.pid);
@@ -193,18 +207,34 @@ impl<'a> Creation<'a> {
         Ok(())
     }
 
-    fn make_state(&mut self) -> Result<()> {
+    fn make_state(&mut self, plan: &Plan) -> Result<()> {
         let locked = Directory::make(&self.globals.root, self.id)?;
         let head =
             Head { version: 1, id: self.id.to_string(), bundle: self.config.bundle.clone(), uptime: undo::uptime() };
-        let intents = self.planned.place.as_ref().map(intents).unwrap_or_default();
+        let mut intents = self.planned.place.as_ref().map(intents).unwrap_or_default();
         let claimed = self.refuse_claimed_cgroup(&intents);
+        intents.extend(plan.runtime_steps().filter_map(|(_, step)| match step {
+            RuntimeStep::HoldNetwork => Some(Line::HoldNetworks),
+            RuntimeStep::MoveLink(origin) => Some(Line::Link(Box::new(origin.clone()))),
+            _ => None,
+        }));
         let record = undo::begin(&locked.directory, &head, &intents)
             .map_err(|error| error.context(format!("state directory {}", locked.directory.path.display())));
         self.locked = Some(locked);
         claimed?;
         self.record = Some(record?);
         Ok(())
+    }
+
+    fn move_link(&mut self, origin: &Origin) -> Result<()> {
+        let networks = self.networks.ok_or_else(|| Error::new("an interface is to be moved to nowhere"))?;
+        let (Some(locked), Some(record)) = (&self.locked, &mut self.record) else {
+            return Err(Error::new("there is no state directory yet"));
+        };
+        links::send(&locked.directory, networks, origin, |index| {
+            fault::point();
+            undo::append(record, &[Line::Moved { name: origin.name.clone(), index }])
+        })
     }
 
     fn append(&mut self, lines: &[Line]) -> Result<()> {

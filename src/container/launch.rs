@@ -167,9 +167,15 @@ impl Launch {
 
     /// Waits until init has closed its socket: it runs the command, or waits for `start` alone.
     pub fn finish(mut self, plan: &Plan) -> Result<Spawned> {
+        self.settle(plan)?;
+        self.started.take().ok_or_else(|| Error::new("init was not started"))
+    }
+
+    /// The same, for a step that comes after it.
+    pub fn settle(&mut self, plan: &Plan) -> Result<()> {
         let mut word = [0; 1];
         match read_retrying(self.socket.as_fd(), &mut word)? {
-            0 if !self.died_early(plan) => self.started.take().ok_or_else(|| Error::new("init was not started")),
+            0 if !self.died_early(plan) => Ok(()),
             read => Err(self.failure(&word[..read], plan)),
         }
     }

@@ -9,6 +9,7 @@ mod exec;
 mod fault;
 mod identity;
 mod launch;
+mod links;
 mod run;
 mod signal;
 mod start;

@@ -77,6 +77,11 @@ const DELETED: &std::ffi::CStr = c"state.json.deleted";
 /// The socket that `start` connects to.
 pub const START_SOCKET: &str = "start";
 
+/// Where the container's network namespace is held while interfaces of the host are in it, and the one that they are from.
+pub const NETWORK: &std::ffi::CStr = c"netns";
+/// See [`NETWORK`].
+pub const HOME_NETWORK: &std::ffi::CStr = c"netns.home";
+
 /// "container does not exist", as drivers parse it.
 pub fn no_such_container(id: &ContainerId) -> Error {
     Error::new(format!("container does not exist: {id}")).kind_of(Kind::NoSuchContainer)
@@ -228,7 +233,7 @@ impl Locked {
     /// Removes the directory with all that is in it; the record goes last, so that an interrupted removal is finished.
     pub fn remove(self) -> Result<()> {
         use nix::unistd::{UnlinkatFlags, unlinkat};
-        for name in [STATE, TEMPORARY, DELETED, c"start", crate::undo::FILE] {
+        for name in [STATE, TEMPORARY, DELETED, c"start", NETWORK, HOME_NETWORK, crate::undo::FILE] {
             match unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(errno) => {

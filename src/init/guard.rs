@@ -50,6 +50,10 @@ guards! {
     RegularAccounts = 15 "regular-accounts",
     /// tmpcopyup reads beneath the rootfs.
     CopyBeneath = 16 "copy-beneath",
+    /// An interface's name is one that the kernel takes.
+    InterfaceNames = 24 "interface-names",
+    /// A netlink attribute that its length cannot tell is refused.
+    NetlinkLengths = 25 "netlink-lengths",
 }
 
 /// Whether a protection is in force.

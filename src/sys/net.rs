@@ -62,3 +62,18 @@ pub fn receive_descriptor(socket: BorrowedFd) -> nix::Result<Option<OwnedFd>> {
     // SAFETY: the kernel has just made this descriptor for this process.
     Ok(received.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
 }
+
+/// Asks of a netlink socket that errors come with words, and without the request that they answer; and that no read waits
+/// for more than ten seconds: netlink(7), socket(7).
+pub fn prepare_netlink(socket: BorrowedFd) -> nix::Result<()> {
+    for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
+        let on: libc::c_int = 1;
+        let (value, length) = ((&raw const on).cast(), size_of_val(&on) as libc::socklen_t);
+        // SAFETY: the option is an int, which outlives the call.
+        nix::errno::Errno::result(unsafe {
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_NETLINK, option, value, length)
+        })?;
+    }
+    let patience = nix::sys::time::TimeVal::new(10, 0);
+    nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::ReceiveTimeout, &patience)
+}

@@ -1,6 +1,6 @@
 //! The undo record: what a container has made on the host, written before it is made, as data that any later command
-//! can replay. Nothing here knows a container or a cgroup; callers say what an undo means. The file is JSON lines: a
-//! head and all intents in one write before the first effect, then the identity of each thing once it is made.
+//! can replay. Nothing here knows a container or a cgroup, and of an interface only its description; callers say what an
+//! undo means. The file is JSON lines: a head and all intents in one write before the first effect, then the identity of each thing once it is made.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,6 +11,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
+use crate::network::Origin;
 use crate::{Context, Error, Result};
 
 /// The record's name in a state directory.
@@ -65,6 +66,30 @@ pub enum Line {
     },
     /// A process was started.
     Process(Identity),
+    /// The container's network namespace and the one that interfaces come from are going to be held.
+    HoldNetworks,
+    /// They are held.
+    Networks(Networks),
+    /// An interface is going to be moved into the container's network namespace.
+    Link(Box<Origin>),
+    /// It was moved.
+    Moved {
+        /// What it was called before.
+        name: crate::network::Ifname,
+        /// Its number in the container's network namespace.
+        index: u32,
+    },
+    /// From here on the interfaces are the container's.
+    LinksLeft,
+}
+
+/// The inodes of two network namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Networks {
+    /// The container's.
+    pub container: u64,
+    /// The one that its interfaces come from.
+    pub home: u64,
 }
 
 /// What there is to undo.
@@ -81,6 +106,17 @@ pub enum Undo {
         /// Whether what runs in it is the container's.
         leaf: bool,
     },
+    /// Bring an interface back.
+    BringBack {
+        /// As it was.
+        origin: Box<Origin>,
+        /// Its number in the container's network namespace, where it is known.
+        index: Option<u32>,
+        /// Between which namespaces.
+        networks: Networks,
+    },
+    /// Hold network namespaces no longer.
+    LetNetworksGo,
 }
 
 /// A record as read.
@@ -163,12 +199,30 @@ impl Record {
                 _ => None,
             })
         };
+        let index_of = |wanted: &crate::network::Ifname| {
+            self.lines.iter().find_map(|line| match line {
+                Line::Moved { name, index } if name == wanted => Some(*index),
+                _ => None,
+            })
+        };
+        let networks = self.lines.iter().find_map(|line| match line {
+            Line::Networks(networks) => Some(*networks),
+            _ => None,
+        });
+        let networks = networks.filter(|_| !self.lines.contains(&Line::LinksLeft));
         let undos = self.lines.iter().rev().filter_map(|line| match line {
             Line::Process(identity) => Some(Undo::EndProcess(*identity)),
             Line::Cgroup { path, leaf } => {
                 Some(Undo::RemoveCgroup { path: path.clone(), inode: inode_of(path), leaf: *leaf })
             }
-            Line::Made { .. } => None,
+            Line::HoldNetworks => Some(Undo::LetNetworksGo),
+            // Before the namespaces were held nothing was moved.
+            Line::Link(origin) => networks.map(|networks| Undo::BringBack {
+                origin: origin.clone(),
+                index: index_of(&origin.name),
+                networks,
+            }),
+            Line::Made { .. } | Line::Networks(_) | Line::Moved { .. } | Line::LinksLeft => None,
         });
         undos.collect()
     }
@@ -203,6 +257,23 @@ mod tests {
                 Undo::RemoveCgroup { path: "/c/p".into(), inode: None, leaf: false },
             ]
         );
+    }
+
+    #[test]
+    fn interfaces_come_back_before_their_namespaces_are_let_go_and_never_once_they_are_the_containers() {
+        let origin =
+            r#"{"name":"eth1","index":7,"hardware":"02:00:00:00:00:01","up":true,"inside":"net0","addresses":[]}"#;
+        let begin = format!("{}\n\"holdNetworks\"\n{{\"link\":{origin}}}\n", TEXT.lines().next().unwrap());
+        let undos = |more: &str| parse(&format!("{begin}{more}")).unwrap().unwrap().undos();
+        assert_eq!(undos(""), [Undo::LetNetworksGo], "nothing was moved yet");
+        let held = "{\"networks\":{\"container\":5,\"home\":4}}\n";
+        let networks = Networks { container: 5, home: 4 };
+        let origin: Box<Origin> = serde_json::from_str(origin).unwrap();
+        let back = |index| [Undo::BringBack { origin: origin.clone(), index, networks }, Undo::LetNetworksGo];
+        assert_eq!(undos(held), back(None));
+        let moved = format!("{held}{{\"moved\":{{\"name\":\"eth1\",\"index\":9}}}}\n");
+        assert_eq!(undos(&moved), back(Some(9)));
+        assert_eq!(undos(&format!("{moved}\"linksLeft\"\n")), [Undo::LetNetworksGo]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod devices;
 mod exec;
 mod links;
 mod masks;
+mod network;
 mod procfs;
 mod races;
 

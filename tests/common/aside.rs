@@ -19,6 +19,8 @@ impl Aside {
             .spawn()
             .expect("start unshare");
         let mut ready = [0; 6];
+        let said = super::readable_within(holder.stdout.as_ref().expect("a pipe"), super::LIMIT);
+        assert!(said, "unshare made no namespaces within {:?}", super::LIMIT);
         holder.stdout.as_mut().expect("a pipe").read_exact(&mut ready).expect("namespaces of its own");
         Self { holder }
     }

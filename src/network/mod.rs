@@ -1,0 +1,16 @@
+//! Network interfaces over netlink. Nothing here knows a container, a bundle or a state directory: what comes in are
+//! names, descriptors of network namespaces and typed values, from `bundle` (which looks at the host's interfaces) and
+//! `container` (which moves them); what goes out are requests to the kernel, each with its acknowledgement checked.
+//!
+//! `netlink` speaks the protocol, `link` and `address` are interfaces and their addresses, `transfer` moves an interface
+//! into another namespace with its addresses, and back.
+
+pub mod address;
+pub mod link;
+pub mod netlink;
+pub mod transfer;
+
+pub use address::Address;
+pub use link::{Ifname, Link, Pattern};
+pub use netlink::Socket;
+pub use transfer::Origin;

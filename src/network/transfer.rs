@@ -1,0 +1,116 @@
+//! Moving an interface into another network namespace with its addresses, and back to where it came from.
+
+use std::os::fd::BorrowedFd;
+
+use serde::{Deserialize, Serialize};
+
+use super::netlink::Socket;
+use super::{Address, Ifname, Link, Pattern, address, link};
+use crate::{Context, Error, Result};
+
+/// An interface as it was before it was moved, and what it was to be called: all that is needed to find it again and to
+/// make it what it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// Its name.
+    pub name: Ifname,
+    /// Its number.
+    pub index: u32,
+    /// Its hardware address, which it keeps wherever it is.
+    pub hardware: String,
+    /// Whether it was up.
+    pub up: bool,
+    /// What it was to be called in the other namespace.
+    pub inside: Pattern,
+    /// Its addresses.
+    pub addresses: Vec<Address>,
+}
+
+impl Origin {
+    /// The addresses that go with it.
+    pub fn travelling(&self) -> impl Iterator<Item = &Address> {
+        self.addresses.iter().filter(|address| address.travels())
+    }
+
+    fn is_same(&self, link: &Link) -> bool {
+        link.hardware == self.hardware
+    }
+}
+
+/// Looks at an interface that is going to be moved; None where there is none of that name.
+pub fn look(socket: &Socket, name: &Ifname, inside: Pattern) -> Result<Option<Origin>> {
+    let Some(Link { index, up, hardware, .. }) = link::by_name(socket, name.as_ref())? else { return Ok(None) };
+    let addresses = address::list(socket, index)?;
+    Ok(Some(Origin { name: name.clone(), index, hardware, up, inside, addresses }))
+}
+
+/// Moves an interface: under its new name, with the addresses that travel, and up. `moved` is told its number there as
+/// soon as it has one.
+pub fn send(
+    origin: &Origin,
+    here: &Socket,
+    there: (&Socket, BorrowedFd),
+    moved: impl FnOnce(u32) -> Result<()>,
+) -> Result<()> {
+    let (socket, netns) = there;
+    // Planned by its name; since then it may have gone, and its name or number been given to another.
+    let found = link::by_index(here, origin.index)?;
+    if !found.is_some_and(|found| found.name == origin.name.as_ref() && origin.is_same(&found)) {
+        return Err(Error::new("it is not there any more, or was renamed"));
+    }
+    let taken = match origin.inside.name() {
+        Some(_) => Vec::new(),
+        None => link::list(socket)?.into_iter().map(|link| link.name).collect(),
+    };
+    let name = origin.inside.resolve(&taken)?;
+    link::move_to(here, origin.index, netns, &name).map_err(|error| match error.errno() {
+        Some(libc::EEXIST) => error.reworded(format!("an interface there is called {name} already")),
+        Some(libc::EINVAL | libc::EOPNOTSUPP) => error.context("the kernel does not move interfaces of its kind"),
+        _ => error,
+    })?;
+    let link = link::by_name(socket, name.as_ref())?.ok_or_else(|| Error::new(format!("{name} is gone again")))?;
+    moved(link.index)?;
+    for address in origin.travelling() {
+        address::add(socket, link.index, name.as_ref(), address)?;
+    }
+    link::set_up(socket, link.index).context(|| format!("set {name} up"))
+}
+
+/// Brings an interface back and makes it what it was. It is found there by its number, where `moved` told that, else by
+/// what it was to be called and its hardware address. One that is back already, or was never moved, gets what it lacks;
+/// one that is nowhere is gone.
+pub fn bring_back(origin: &Origin, index: Option<u32>, there: &Socket, here: (&Socket, BorrowedFd)) -> Result<()> {
+    let (socket, netns) = here;
+    if let Some(link) = find(origin, index, there)? {
+        link::move_to(there, link.index, netns, &origin.name).map_err(|error| match error.errno() {
+            Some(libc::EEXIST) => {
+                error.reworded(format!("another interface is called {} by now; rename that one", origin.name))
+            }
+            _ => error,
+        })?;
+    }
+    let Some(link) = link::by_name(socket, origin.name.as_ref())?.filter(|link| origin.is_same(link)) else {
+        return Ok(());
+    };
+    let present = address::list(socket, link.index)?;
+    for address in &origin.addresses {
+        if !present.iter().any(|other| (other.local, other.prefix) == (address.local, address.prefix)) {
+            address::add(socket, link.index, origin.name.as_ref(), address)?;
+        }
+    }
+    if origin.up && !link.up {
+        link::set_up(socket, link.index).context(|| format!("set {} up", origin.name))?;
+    }
+    Ok(())
+}
+
+fn find(origin: &Origin, index: Option<u32>, socket: &Socket) -> Result<Option<Link>> {
+    match index {
+        Some(index) => Ok(link::by_index(socket, index)?.filter(|link| origin.is_same(link))),
+        None => {
+            let mut links = link::list(socket)?.into_iter();
+            Ok(links.find(|link| origin.inside.matches(&link.name) && origin.is_same(link)))
+        }
+    }
+}
