@@ -88,7 +88,9 @@ fn every_command_has_a_help_with_its_flags() {
     for (command, flags) in [
         ("completion", ""),
         ("create", "bundle console-socket pid-file pidfd-socket no-pivot no-new-keyring preserve-fds"),
+        ("checkpoint", ""),
         ("delete", "force"),
+        ("events", "interval stats"),
         (
             "exec",
             "process console-socket pid-file pidfd-socket tty user additional-gids cwd env detach cap process-label \
@@ -107,7 +109,13 @@ fn every_command_has_a_help_with_its_flags() {
         ),
         ("spec", "bundle rootless"),
         ("start", ""),
+        ("restore", ""),
         ("state", ""),
+        (
+            "update",
+            "resources memory memory-reservation memory-swap cpu-share cpu-quota cpu-period cpu-burst cpu-rt-period \
+             cpu-rt-runtime cpuset-cpus cpuset-mems cpu-idle blkio-weight pids-limit",
+        ),
     ] {
         assert!(whole.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command}");
         let help = stdout(&run(&[command, "--help"]));
@@ -254,4 +262,17 @@ fn a_reader_who_has_gone_is_a_normal_end() {
     let output = nfrun().arg("--help").stdout(writer).stderr(Stdio::piped()).output().unwrap();
     assert!(output.status.success());
     assert_eq!(output.stderr, b"");
+}
+
+#[test]
+fn checkpoint_and_restore_are_refused_in_words() {
+    for command in ["checkpoint", "restore"] {
+        for words in [&[command][..], &[command, "--image-path", "/tmp/x", "--tcp-established", "c1"]] {
+            let output = run(words);
+            assert_eq!(output.status.code(), Some(1), "{words:?}");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains("checkpoint and restore are not supported yet"), "{said}");
+        }
+        assert!(stdout(&run(&[command, "--help"])).contains("Not supported yet"));
+    }
 }

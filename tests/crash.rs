@@ -129,3 +129,61 @@ fn the_runtime_killed_before_any_step_of_delete_is_finished_by_gc() {
         });
     }
 }
+
+#[test]
+fn an_update_killed_before_any_step_leaves_all_of_it_or_nothing_once_resumed() {
+    let scene = Scene::new();
+    let c = &scene.c;
+    let before = c.leftovers();
+    let rules = |text: &str| std::fs::write(c.dir.join("new.json"), text).unwrap();
+    // The change of the devices' default freezes the container for a moment.
+    rules(
+        r#"{"memory": {"limit": 134217728, "swap": 268435456}, "cpu": {"shares": 1024, "quota": 20000, "period": 50000},
+            "pids": {"limit": 60}, "devices": [{"allow": true, "access": "rwm"}]}"#,
+    );
+    let limits = || {
+        let sorted = |text: String| {
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            lines.join("\n")
+        };
+        [
+            ("memory", "memory.limit_in_bytes"),
+            ("memory", "memory.memsw.limit_in_bytes"),
+            ("cpu", "cpu.shares"),
+            ("cpu", "cpu.cfs_quota_us"),
+            ("cpu", "cpu.cfs_period_us"),
+            ("pids", "pids.max"),
+            ("devices", "devices.list"),
+        ]
+        .map(|(hierarchy, file)| sorted(c.limit(hierarchy, file)))
+    };
+    let new = {
+        c.create().start();
+        c.on_id(&["update", "--resources", "new.json"]).ok();
+        let new = limits();
+        scene.clear(&before, "the update that is not killed");
+        new
+    };
+    every_step("update, runtime", |k| {
+        c.create().start();
+        let old = limits();
+        let output = scene.faulty("runtime", k, &["update", "--resources", "new.json", &c.id]);
+        assert!(output.code == 0 || output.code == 128 + 9, "killed, or not reached: {output:?}");
+        // Another update mends it as well as a resume does.
+        if k % 2 == 0 {
+            c.on_id(&["resume"]);
+        } else {
+            c.on_id(&["update", "--cpu-burst", "0"]).ok();
+        }
+        let found = limits();
+        assert!(found == old || found == new, "step {k}: half of it: {found:#?}");
+        assert_eq!(c.status(), "running", "step {k}");
+        assert_eq!(c.exec(&["echo", "alive"]).ok(), "alive", "step {k}");
+        if output.code == 0 {
+            assert_eq!(found, new);
+        }
+        scene.clear(&before, &format!("step {k}"));
+        output.code == 0
+    });
+}

@@ -101,6 +101,19 @@ pub fn parse_process(text: &str) -> Result<oci_spec::runtime::Process> {
     read_text(&document.to_string(), "process")
 }
 
+/// Parses a document of resources, as `update --resources` takes; it looks like config.json's `linux.resources`. Also
+/// what it was read from, for what is remembered of it.
+pub fn parse_resources(text: &str) -> Result<(oci_spec::runtime::LinuxResources, Value)> {
+    let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
+    if !document.is_object() {
+        return Err(Error::invalid("must hold a JSON object such as {\"memory\": {\"limit\": 67108864}}"));
+    }
+    check_required(&document, "/linux/resources")?;
+    check_hugepages(document.get("hugepageLimits"))?;
+    drop_empty_pids(Some(&mut document));
+    Ok((read_text(&document.to_string(), "")?, document))
+}
+
 /// Reads text as what it should be. The place of an error becomes the path of the field.
 fn read_text<'a, T: Deserialize<'a>>(text: &'a str, prefix: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {

@@ -150,18 +150,66 @@ impl Policy {
 
     /// The writes that bring a cgroup of any state here: a reset, then each exception that no other covers.
     fn writes(&self) -> Vec<DeviceWrite> {
-        let write = |allow: bool, text: String| if allow { DeviceWrite::Allow(text) } else { DeviceWrite::Deny(text) };
+        let mut writes = vec![write(self.allow_all, "a".to_owned())];
+        writes.extend(self.needed().map(|(devices, access)| write(!self.allow_all, format!("{devices} {access}"))));
+        writes
+    }
+
+    /// The exceptions that no other covers, which are those that the kernel is told.
+    fn needed(&self) -> impl Iterator<Item = (Devices, Access)> {
         let covered = |devices: Devices, access: Access| {
             self.exceptions
                 .iter()
                 .any(|(other, held)| *other != devices && other.contains(devices) && access.within(*held))
         };
-        let mut writes = vec![write(self.allow_all, "a".to_owned())];
-        for (devices, access) in self.exceptions.iter().filter(|(devices, access)| !covered(*devices, *access)) {
-            writes.push(write(!self.allow_all, format!("{devices} {access}")));
-        }
-        writes
+        self.exceptions.iter().copied().filter(move |(devices, access)| !covered(*devices, *access))
     }
+
+    /// The accesses that this policy makes an exception of and the other does not, for exactly these devices.
+    fn beyond(&self, other: &Self) -> Vec<String> {
+        let held: Vec<_> = other.needed().collect();
+        let more = self.needed().filter_map(|(devices, access)| {
+            let same = held.iter().find(|(known, _)| *known == devices).map_or(0, |(_, access)| access.0);
+            let left = Access(access.0 & !same);
+            (left != Access(0)).then(|| format!("{devices} {left}"))
+        });
+        more.collect()
+    }
+
+    /// The writes from this policy to another. What is new comes before what goes, so that there is no moment in which
+    /// a device is denied that is allowed before and after (nor, where all is allowed, the reverse). The default itself
+    /// changes only by a reset, which is such a moment.
+    fn transition(&self, to: &Self) -> Transition {
+        if self.allow_all != to.allow_all {
+            return Transition { writes: to.writes(), at_rest: true };
+        }
+        let added = to.beyond(self).into_iter().map(|text| write(!to.allow_all, text));
+        let gone = self.beyond(to).into_iter().map(|text| write(to.allow_all, text));
+        Transition { writes: added.chain(gone).collect(), at_rest: false }
+    }
+}
+
+fn write(allow: bool, text: String) -> DeviceWrite {
+    if allow { DeviceWrite::Allow(text) } else { DeviceWrite::Deny(text) }
+}
+
+/// How one list of rules becomes another in a cgroup that is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The writes, in order.
+    pub writes: Vec<DeviceWrite>,
+    /// Whether the processes have to stand still meanwhile, since between two writes the rules are neither the old nor
+    /// the new.
+    pub at_rest: bool,
+}
+
+/// The writes that change the rules of a cgroup from one list to another. What another program has allowed besides
+/// stays, but where everything is reset.
+///
+/// # Errors
+/// As [`rules_to_writes`].
+pub fn transition(from: &[LinuxDeviceCgroup], to: &[LinuxDeviceCgroup]) -> Result<Transition> {
+    Ok(policy(from)?.transition(&policy(to)?))
 }
 
 /// The writes for a spec's rules, in a new cgroup. Everything is denied to begin with; the rules apply in order, a
@@ -171,6 +219,10 @@ impl Policy {
 /// When a rule has no access or one that does not exist, a type that is no device node's, or asks for an exception
 /// from a wider rule, which the v1 controller cannot express.
 pub fn rules_to_writes(rules: &[LinuxDeviceCgroup]) -> Result<Vec<DeviceWrite>> {
+    Ok(policy(rules)?.writes())
+}
+
+fn policy(rules: &[LinuxDeviceCgroup]) -> Result<Policy> {
     let mut policy = Policy { allow_all: false, exceptions: Vec::with_capacity(rules.len() + DEFAULT.len()) };
     for (at, rule) in rules.iter().enumerate() {
         let refuse = |why: String| Error::invalid(format!("linux.resources.devices[{at}]: {why}"));
@@ -209,7 +261,7 @@ pub fn rules_to_writes(rules: &[LinuxDeviceCgroup]) -> Result<Vec<DeviceWrite>> 
             ))
         })?;
     }
-    Ok(policy.writes())
+    Ok(policy)
 }
 
 #[cfg(test)]
@@ -275,6 +327,45 @@ mod tests {
         let rules = r#"[{"allow": true, "access": "rwm"},
             {"allow": false, "type": "b", "major": 8, "minor": 0, "access": "w"}]"#;
         assert_eq!(writes(rules).unwrap(), ["allow a", "deny b 8:0 w"]);
+    }
+
+    fn change(from: &str, to: &str) -> (Vec<String>, bool) {
+        let parse = |rules: &str| -> Vec<LinuxDeviceCgroup> { serde_json::from_str(rules).unwrap() };
+        let change = transition(&parse(from), &parse(to)).unwrap();
+        (change.writes.iter().map(ToString::to_string).collect(), change.at_rest)
+    }
+
+    #[test]
+    fn a_change_of_rules_adds_before_it_takes_and_writes_nothing_else() {
+        let wide = r#"[{"allow": true, "type": "c", "major": 10, "access": "rw"},
+            {"allow": true, "type": "b", "major": 8, "minor": 0, "access": "r"}]"#;
+        let narrow = r#"[{"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 10, "minor": 5, "access": "rw"},
+            {"allow": true, "type": "b", "major": 8, "minor": 0, "access": "rw"}]"#;
+        assert_eq!(
+            change(wide, narrow),
+            (vec!["allow c 10:5 rw".into(), "allow b 8:0 w".into(), "deny c 10:* rw".into()], false)
+        );
+        assert_eq!(change(wide, wide), (vec![], false));
+        // The default devices again, and what they cover, is no change.
+        let again = r#"[{"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 136, "minor": 4, "access": "rw"}]"#;
+        assert_eq!(change("[]", again), (vec![], false));
+    }
+
+    #[test]
+    fn between_rules_that_allow_all_denials_change_one_by_one() {
+        let all = |more: &str| format!(r#"[{{"allow": true, "access": "rwm"}}{more}]"#);
+        let sda = r#",{"allow": false, "type": "b", "major": 8, "minor": 0, "access": "rw"}"#;
+        let sdb = r#",{"allow": false, "type": "b", "major": 8, "minor": 16, "access": "rw"}"#;
+        assert_eq!(change(&all(sda), &all(sdb)), (vec!["deny b 8:16 rw".into(), "allow b 8:0 rw".into()], false));
+    }
+
+    #[test]
+    fn a_change_of_the_default_is_a_reset_for_which_processes_stand_still() {
+        let (writes, at_rest) = change(r#"[{"allow": true, "access": "rwm"}]"#, "[]");
+        assert_eq!((writes.as_slice(), at_rest), (USUAL.map(str::to_owned).as_slice(), true));
+        assert_eq!(change("[]", r#"[{"allow": true, "access": "rwm"}]"#), (vec!["allow a".into()], true));
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! A command is one static [`Command`]: what parses it, what explains it and what runs it stand together.
 
 mod arguments;
+mod checkpoint;
 mod completion;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod failure;
 mod flag;
@@ -29,6 +31,7 @@ mod spec;
 mod start;
 mod state;
 mod table;
+mod update;
 mod version;
 
 use std::ffi::OsString;
@@ -70,9 +73,11 @@ const MANY: usize = usize::MAX;
 
 /// All commands, as the help lists them.
 static COMMANDS: &[&Command] = &[
+    &checkpoint::CHECKPOINT,
     &completion::COMMAND,
     &create::COMMAND,
     &delete::COMMAND,
+    &events::COMMAND,
     &exec::COMMAND,
     &gc::COMMAND,
     &kill::COMMAND,
@@ -80,11 +85,13 @@ static COMMANDS: &[&Command] = &[
     &pause::COMMAND,
     &plan::COMMAND,
     &ps::COMMAND,
+    &checkpoint::RESTORE,
     &resume::COMMAND,
     &run::COMMAND,
     &spec::COMMAND,
     &start::COMMAND,
     &state::COMMAND,
+    &update::COMMAND,
 ];
 
 /// Runs the command that the process was called with.

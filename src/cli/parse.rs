@@ -22,6 +22,8 @@ pub(super) enum Order {
     Anywhere,
     /// Before the first word; all behind it is taken as it is: the options of `ps`.
     ThenVerbatim,
+    /// Nowhere: whatever stands there is a word, for a command that reads none of them. Only --help is looked for.
+    WordsOnly,
     /// Before and behind the first word; what is no flag there begins a command, taken as it is: `exec`.
     ThenCommand,
 }
@@ -64,6 +66,7 @@ pub(super) fn parse(line: &mut Line, flags: &[&'static Flag], order: Order) -> R
                 break;
             }
             _ if !is_flag => read.words.push(word),
+            Order::WordsOnly if !matches!(word.as_bytes(), b"-h" | b"-help" | b"--help") => read.words.push(word),
             _ if take_flag(&word, line, flags, &mut read)? => {}
             _ => return Err(Stop::Wrong(format!("flag provided but not defined: -{}", shown(&word)))),
         }

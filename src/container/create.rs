@@ -284,6 +284,7 @@ impl<'a> Creation<'a> {
             namespaces: self.planned.namespaces,
             place: self.planned.place.clone(),
             own_keyring: !self.options.no_new_keyring,
+            updates: 0,
             annotations: annotations.into_iter().collect(),
             config,
         };

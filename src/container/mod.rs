@@ -5,6 +5,7 @@
 mod cleanup;
 mod copy_up;
 mod create;
+mod events;
 mod exec;
 mod fault;
 mod identity;
@@ -16,6 +17,7 @@ mod start;
 mod status;
 mod store;
 mod terminal;
+mod update;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,11 +25,13 @@ use std::time::Duration;
 
 pub use cleanup::{delete, gc};
 pub use create::{create, plan};
+pub use events::{Event, events, stats};
 pub use exec::exec;
 pub use run::run;
 pub use signal::{kill, pause, resume};
 pub use start::start;
 pub use status::{list, pids, state};
+pub use update::{Changes, update};
 
 use crate::{Error, Result};
 

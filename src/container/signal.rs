@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use super::{ContainerId, Globals, PATIENCE, Status, identity, status};
+use super::{ContainerId, Globals, PATIENCE, Status, identity, status, update};
 use crate::{Error, Kind, Result, sys};
 
 /// Sends a signal to init, or to every process of the container.
@@ -39,7 +39,8 @@ fn not_running() -> Error {
 
 /// Freezes every process of a container.
 pub fn pause(globals: &Globals, id: &ContainerId) -> Result<()> {
-    let (_locked, state) = status::open_locked(globals, id)?;
+    let (locked, state) = status::open_locked(globals, id)?;
+    update::mend(&locked, &state)?;
     match (status::of(&state), &state.place) {
         (Status::Running | Status::Created, Some(place)) => place.freeze(PATIENCE),
         (Status::Running | Status::Created, None) => Err(Error::new("cannot pause a container without a cgroup")),
@@ -52,9 +53,11 @@ pub fn pause(globals: &Globals, id: &ContainerId) -> Result<()> {
 
 /// Thaws what `pause` froze.
 pub fn resume(globals: &Globals, id: &ContainerId) -> Result<()> {
-    let (_locked, state) = status::open_locked(globals, id)?;
+    let (locked, state) = status::open_locked(globals, id)?;
+    let thawed = update::mend(&locked, &state)?;
     match (status::of(&state), &state.place) {
         (Status::Paused, Some(place)) => place.thaw(),
+        _ if thawed => Ok(()),
         _ => Err(Error::new("container not paused").kind_of(Kind::WrongState)),
     }
 }

@@ -47,10 +47,13 @@ pub struct State {
     pub place: Option<cgroup::Place>,
     /// Whether it has a session keyring of its own, which exec joins.
     pub own_keyring: bool,
+    /// How many updates have changed its resources: a record of an update that was cut short says which it was.
+    #[serde(default)]
+    pub updates: u64,
     /// The bundle's annotations.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-    /// config.json, as it was when the container was created.
+    /// config.json, as it was when the container was created, with what updates have changed of linux.resources.
     pub config: Box<RawValue>,
 }
 
@@ -74,6 +77,8 @@ const STATE: &std::ffi::CStr = c"state.json";
 const TEMPORARY: &std::ffi::CStr = c"state.json.new";
 /// state.json of a container whose removal has begun.
 const DELETED: &std::ffi::CStr = c"state.json.deleted";
+/// What an update that was cut short has to put back.
+pub const UPDATE: &std::ffi::CStr = c"update";
 /// The socket that `start` connects to.
 pub const START_SOCKET: &str = "start";
 
@@ -184,27 +189,48 @@ impl Directory {
     }
 
     fn read_state(&self, name: &std::ffi::CStr) -> Result<Option<State>> {
-        let file = match openat(&self.fd, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty()) {
-            Err(Errno::ENOENT) => return Ok(None),
-            other => other.context(|| format!("open {}/state.json", self.path.display()))?,
-        };
-        let mut text = String::new();
-        File::from(file).take(64 << 20).read_to_string(&mut text)?;
-        let state: State = serde_json::from_str(&text).context(|| format!("{}/state.json", self.path.display()))?;
+        let Some(text) = self.read_file(name)? else { return Ok(None) };
+        let state = serde_json::from_str(&text).context(|| format!("{}/state.json", self.path.display()))?;
         Ok(Some(state))
     }
 
     /// Writes state.json, whole or not at all.
     pub fn save(&self, state: &State) -> Result<()> {
-        let text = serde_json::to_vec(state)?;
+        self.write_file(STATE, &serde_json::to_vec(state)?)
+    }
+
+    /// Writes a small file of the directory, whole or not at all.
+    pub fn write_file(&self, name: &std::ffi::CStr, text: &[u8]) -> Result<()> {
         let flags = OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         let write = || -> Result<()> {
             let mut file = File::from(openat(&self.fd, TEMPORARY, flags, Mode::from_bits_truncate(0o600))?);
-            file.write_all(&text)?;
-            nix::fcntl::renameat(&self.fd, TEMPORARY, &self.fd, STATE)?;
-            Ok(())
+            file.write_all(text)?;
+            Ok(nix::fcntl::renameat(&self.fd, TEMPORARY, &self.fd, name)?)
         };
-        write().map_err(|error| error.context(format!("write {}/state.json", self.path.display())))
+        write().context(|| format!("write {}/{}", self.path.display(), name.to_string_lossy()))
+    }
+
+    /// Reads a small file of the directory; None where there is none.
+    pub fn read_file(&self, name: &std::ffi::CStr) -> Result<Option<String>> {
+        let what = || format!("read {}/{}", self.path.display(), name.to_string_lossy());
+        let file = match openat(&self.fd, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty()) {
+            Err(Errno::ENOENT) => return Ok(None),
+            other => other.context(what)?,
+        };
+        let mut text = String::new();
+        File::from(file).take(64 << 20).read_to_string(&mut text).context(what)?;
+        Ok(Some(text))
+    }
+
+    /// Removes a file of the directory, if it is there.
+    pub fn remove_file(&self, name: &std::ffi::CStr) -> Result<()> {
+        match nix::unistd::unlinkat(&self.fd, name, nix::unistd::UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => {
+                let name = name.to_string_lossy();
+                Err(errno).context(|| format!("remove {}/{name}", self.path.display()))
+            }
+        }
     }
 
     /// The uid of its owner.
@@ -232,15 +258,8 @@ impl AsFd for Directory {
 impl Locked {
     /// Removes the directory with all that is in it; the record goes last, so that an interrupted removal is finished.
     pub fn remove(self) -> Result<()> {
-        use nix::unistd::{UnlinkatFlags, unlinkat};
-        for name in [STATE, TEMPORARY, DELETED, c"start", NETWORK, HOME_NETWORK, crate::undo::FILE] {
-            match unlinkat(&self.directory, name, UnlinkatFlags::NoRemoveDir) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(errno) => {
-                    let path = self.directory.path.join(name.to_string_lossy().as_ref());
-                    return Err(Error::from(errno).context(format!("remove {}", path.display())));
-                }
-            }
+        for name in [STATE, TEMPORARY, DELETED, c"start", UPDATE, NETWORK, HOME_NETWORK, crate::undo::FILE] {
+            self.directory.remove_file(name)?;
         }
         match std::fs::remove_dir(&self.directory.path) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),

@@ -1,0 +1,227 @@
+//! New limits for a container that runs. An update is taken back as a whole when the kernel refuses part of it, and what
+//! there was before is on disk before the first write, so that the next command finishes what a killed one left.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::store::{Locked, State, UPDATE};
+use super::{ContainerId, Globals, PATIENCE, Status, fault, status};
+use crate::bundle::config;
+use crate::cgroup::{self, Old};
+use crate::{Context, Error, Kind, Result};
+
+/// What an update is to change.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// JSON that looks like config.json's `linux.resources`; what is absent, null, or 0 where runc takes 0 for absent,
+    /// stays as it is.
+    pub resources: String,
+    /// Where it was read from, for errors; none when it was made of flags.
+    pub source: Option<PathBuf>,
+}
+
+/// The record of an update that is under way: the file `update` in the state directory.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    /// How many updates there were before it; once state.json says more, this one is done.
+    updates: u64,
+    /// Whether the update freezes the container.
+    freezes: bool,
+    /// What to put back.
+    before: Vec<Old>,
+}
+
+/// Changes a container's limits, all or none of them.
+///
+/// # Errors
+/// When the container does not run; names the property that cannot be changed, and says why.
+pub fn update(globals: &Globals, id: &ContainerId, changes: &Changes) -> Result<()> {
+    let (resources, document) = config::parse_resources(&changes.resources).map_err(|error| match &changes.source {
+        Some(path) => error.context(format!("--resources {}", path.display())),
+        None => error,
+    })?;
+    let (locked, mut state) = status::open_locked(globals, id)?;
+    mend(&locked, &state)?;
+    let now = status::of(&state);
+    if now == Status::Stopped {
+        return Err(Error::new("container not running").kind_of(Kind::WrongState));
+    }
+    let Some(place) = &state.place else {
+        return Err(Error::invalid(
+            "the container has no cgroup (it was created with --cgroup-manager disabled), so nothing can be limited",
+        ));
+    };
+    let spec = config::parse(state.config.get())?;
+    let old = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let plan = cgroup::plan_update(place, old, &resources)?;
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let freezes = plan.at_rest && now != Status::Paused;
+    let record = Record { updates: state.updates, freezes, before: plan.before.clone() };
+    fault::point();
+    locked.directory.write_file(UPDATE, &serde_json::to_vec(&record)?)?;
+    let applied = apply(place, &plan, freezes);
+    if applied.is_ok() {
+        fault::point();
+        state.updates += 1;
+        state.config = remember(&state.config, document)?;
+        locked.directory.save(&state)?;
+    }
+    fault::point();
+    locked.directory.remove_file(UPDATE)?;
+    applied
+}
+
+fn apply(place: &cgroup::Place, plan: &cgroup::Update, freezes: bool) -> Result<()> {
+    if !freezes {
+        return plan.apply(fault::point);
+    }
+    fault::point();
+    place.freeze(PATIENCE)?;
+    let applied = plan.apply(fault::point);
+    fault::point();
+    place.thaw()?;
+    applied
+}
+
+/// Finishes an update whose command was killed: what it had written is put back, unless it was done, and a container that
+/// it had frozen goes on. Whether that was so.
+pub fn mend(locked: &Locked, state: &State) -> Result<bool> {
+    let Some(text) = locked.directory.read_file(UPDATE)? else { return Ok(false) };
+    let record: Record = serde_json::from_str(&text).context(|| {
+        format!("{}/update, the record of an update that was cut short", locked.directory.path.display())
+    })?;
+    if state.updates == record.updates {
+        log::warn!("an update was cut short: its limits are put back");
+        cgroup::put_back(&record.before)?;
+    }
+    let mut thawed = false;
+    if let Some(place) = state.place.as_ref().filter(|place| record.freezes && place.is_frozen()) {
+        place.thaw()?;
+        thawed = true;
+    }
+    locked.directory.remove_file(UPDATE)?;
+    Ok(thawed)
+}
+
+/// config.json with the changed resources in it, for what comes later.
+fn remember(config: &RawValue, mut changes: Value) -> Result<Box<RawValue>> {
+    drop_unchanged(&mut changes);
+    let mut document: Value = serde_json::from_str(config.get())?;
+    let mut place = &mut document;
+    for name in ["linux", "resources"] {
+        if !place[name].is_object() {
+            place[name] = Value::Object(Map::new());
+        }
+        place = &mut place[name];
+    }
+    merge(place, changes);
+    Ok(serde_json::value::to_raw_value(&document)?)
+}
+
+/// Takes out what means "as it is": null, and zero or nothing where the kernel has no such limit.
+fn drop_unchanged(changes: &mut Value) {
+    const ZERO_IS_ABSENT: [(&str, &[&str]); 3] = [
+        ("memory", &["limit", "reservation", "swap"]),
+        ("cpu", &["shares", "quota", "period", "realtimeRuntime", "realtimePeriod", "cpus", "mems"]),
+        ("blockIO", &["weight", "leafWeight"]),
+    ];
+    for (family, names) in ZERO_IS_ABSENT {
+        if let Some(Value::Object(members)) = changes.get_mut(family) {
+            members.retain(|name, value| {
+                let nothing = value.as_f64() == Some(0.0) || value.as_str() == Some("");
+                !(names.contains(&name.as_str()) && nothing)
+            });
+        }
+    }
+    if let Value::Object(families) = changes {
+        families.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+    }
+}
+
+/// Writes changes over a document. Lists of limits, each for a device or such, are merged by what they are for; any other
+/// list, such as the device rules, whose order matters, is replaced.
+fn merge(old: &mut Value, changes: Value) {
+    match (old, changes) {
+        (_, Value::Null) => {}
+        (Value::Object(old), Value::Object(changes)) => {
+            for (name, change) in changes {
+                match old.get_mut(&name) {
+                    Some(member) => merge(member, change),
+                    None if change.is_null() => {}
+                    None => drop(old.insert(name, change)),
+                }
+            }
+        }
+        (Value::Array(old), Value::Array(changes)) if changes.iter().all(|change| subject(change).is_some()) => {
+            for change in changes {
+                match old.iter_mut().find(|known| subject(known) == subject(&change)) {
+                    Some(known) => merge(known, change),
+                    None => old.push(change),
+                }
+            }
+        }
+        (old, changes) => *old = changes,
+    }
+}
+
+/// What one limit of a list is for: a block device, a size of pages, an interface. A device rule is no limit.
+fn subject(limit: &Value) -> Option<Vec<&Value>> {
+    if limit.get("allow").is_some() {
+        return None;
+    }
+    let keys: [&[&str]; 3] = [&["major", "minor"], &["pageSize"], &["name"]];
+    keys.iter().find_map(|names| names.iter().map(|name| limit.get(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_changes_is_remembered_and_all_else_is_as_it_was() {
+        let config = json!({"ociVersion": "1.2.0", "linux": {"resources": {
+            "memory": {"limit": 5, "swap": 9},
+            "devices": [{"allow": false, "access": "rwm"}],
+            "blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}, {"major": 8, "minor": 16, "rate": 2}]},
+        }}});
+        let config = serde_json::value::to_raw_value(&config).unwrap();
+        let changes = json!({
+            "memory": {"limit": 7, "swap": 0, "reservation": null},
+            "cpu": {"shares": 0, "cpus": "", "burst": 0},
+            "pids": {"limit": 4},
+            "devices": [],
+            "blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 16, "rate": 3}, {"major": 8, "minor": 32, "rate": 4}]},
+        });
+        let new: Value = serde_json::from_str(remember(&config, changes).unwrap().get()).unwrap();
+        let resources = &new["linux"]["resources"];
+        assert_eq!(resources["memory"], json!({"limit": 7, "swap": 9}));
+        assert_eq!(resources["cpu"], json!({"burst": 0}));
+        assert_eq!(resources["pids"], json!({"limit": 4}));
+        assert_eq!(resources["devices"], json!([{"allow": false, "access": "rwm"}]));
+        let rates: Vec<_> =
+            resources["blockIO"]["throttleReadBpsDevice"].as_array().unwrap().iter().map(|r| &r["rate"]).collect();
+        assert_eq!(rates, [1, 3, 4]);
+        assert_eq!(new["ociVersion"], "1.2.0");
+    }
+
+    #[test]
+    fn resources_are_remembered_where_there_were_none() {
+        let config = RawValue::from_string(r#"{"ociVersion":"1.0.0"}"#.into()).unwrap();
+        let new = remember(&config, json!({"pids": {"limit": 4}})).unwrap();
+        assert_eq!(new.get(), r#"{"linux":{"resources":{"pids":{"limit":4}}},"ociVersion":"1.0.0"}"#);
+    }
+
+    #[test]
+    fn device_rules_are_replaced_and_not_merged() {
+        let mut old = json!([{"allow": true, "type": "c", "major": 1, "minor": 3}]);
+        let new = json!([{"allow": true, "type": "c", "major": 7, "minor": 3}]);
+        merge(&mut old, new.clone());
+        assert_eq!(old, new);
+    }
+}
