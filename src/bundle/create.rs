@@ -9,9 +9,10 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxResources, Process, Spec};
 
 use super::plan::{IdMaps, Plan, RuntimeStep};
 use super::process::{self, Surroundings};
-use super::{accounts, ids, net_devices};
+use super::{accounts, net_devices};
 use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
+use crate::init::namespaces::ids;
 use crate::init::namespaces::plan::{self as namespaces, Namespaces};
 use crate::init::program::Draft;
 use crate::init::user::plan::Limit;
@@ -134,11 +135,6 @@ impl Planner<'_> {
         ];
         for (field, _) in later.into_iter().filter(|(_, asked)| *asked) {
             self.later(field)?;
-        }
-        let mounts = self.spec.mounts().as_deref().unwrap_or_default();
-        let mapped = |list: &Option<Vec<LinuxIdMapping>>| list.as_ref().is_some_and(|list| !list.is_empty());
-        if let Some(i) = mounts.iter().position(|mount| mapped(mount.uid_mappings()) || mapped(mount.gid_mappings())) {
-            self.later(&format!("mounts[{i}].uidMappings and gidMappings"))?;
         }
         if let Some(process) = self.spec.process() {
             process::refuse_later(process, &mut |field| self.later(field))?;
@@ -372,11 +368,8 @@ impl Planner<'_> {
 
     /// The mount point that holds the rootfs.
     fn parent_mount(&self) -> Option<PathBuf> {
-        let points = self.around.mount_table.lines().filter_map(|line| line.split(' ').nth(4));
-        // The table writes what would break its columns in octal: proc_pid_mountinfo(5).
-        let plain =
-            |point: &str| PathBuf::from(point.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"));
-        points.map(plain).filter(|point| self.rootfs.starts_with(point)).max_by_key(|point| point.as_os_str().len())
+        let points = mounts::plan::mount_points(self.around.mount_table);
+        points.filter(|point| self.rootfs.starts_with(point)).max_by_key(|point| point.as_os_str().len())
     }
 
     /// The capabilities that can be given: of a user namespace of its own a process has all.
@@ -410,7 +403,16 @@ impl Planner<'_> {
             environment: self.environment(process, home)?,
             capabilities: Sets::read(process.capabilities().as_ref(), self.held()),
             limits,
+            may_set_groups: !self.groups_are_denied(),
         })
+    }
+
+    /// A caller without privilege may map his own group alone, once setgroups is denied: user_namespaces(7).
+    fn groups_are_denied(&self) -> bool {
+        let own = |gids: &[LinuxIdMapping]| ids::map("", gids).is_ok_and(|text| ids::is_own_group(&text));
+        self.namespaces.makes(libc::CLONE_NEWUSER)
+            && !nix::unistd::geteuid().is_root()
+            && self.linux.gid_mappings().as_deref().is_some_and(own)
     }
 }
 

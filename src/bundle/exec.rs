@@ -98,5 +98,13 @@ fn surroundings<'a>(process: &Process, limits: Vec<Limit>, around: &Circumstance
         environment: exec::plan::environment(process, || accounts::home(around.root, uid))?,
         capabilities: Sets::read(process.capabilities().as_ref(), held),
         limits,
+        may_set_groups: !(own_user && groups_are_denied(around.root)),
     })
+}
+
+/// As the container's namespace has it. Root always wrote its maps without denying that.
+fn groups_are_denied(root: &Path) -> bool {
+    let file = root.parent().map(|process| process.join("setgroups"));
+    !nix::unistd::geteuid().is_root()
+        && file.is_some_and(|file| std::fs::read_to_string(file).is_ok_and(|word| word.starts_with("deny")))
 }

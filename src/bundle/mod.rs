@@ -6,7 +6,6 @@ pub mod accounts;
 pub mod config;
 pub mod create;
 pub mod exec;
-mod ids;
 mod json_path;
 pub mod net_devices;
 pub mod plan;

@@ -6,8 +6,9 @@ use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
 use crate::cgroup;
+pub use crate::init::namespaces::ids::IdMaps;
 use crate::init::namespaces::plan::names;
-use crate::init::program::{Draft, Program, Source};
+use crate::init::program::{Draft, MapMount, Program, Request, Source};
 use crate::init::user::plan::{Limit, limit_name};
 use crate::network::Origin;
 
@@ -34,6 +35,8 @@ pub enum RuntimeStep {
     AwaitInit,
     /// Write the id maps of the user namespace that init made as it forked.
     MapIds(IdMaps),
+    /// Map the ids of a mount that init shows, and let it go on.
+    MapMount(MapMount),
     /// Let a waiting init go on.
     Release,
     /// Hold init's network namespace and this one in the state directory, so that interfaces can be brought back.
@@ -50,15 +53,6 @@ pub enum RuntimeStep {
     Save,
 }
 
-/// /proc/PID/uid_map and gid_map.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct IdMaps {
-    /// uid_map.
-    pub uids: String,
-    /// gid_map.
-    pub gids: String,
-}
-
 impl Display for RuntimeStep {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,6 +66,7 @@ impl Display for RuntimeStep {
             Self::Record => f.write_str("record init"),
             Self::AwaitInit => f.write_str("wait for init"),
             Self::MapIds(_) => f.write_str("write the id maps of init's user namespace"),
+            Self::MapMount(map) => map.fmt(f),
             Self::Release => f.write_str("let init go on"),
             Self::HoldNetwork => f.write_str("hold init's network namespace in the state directory"),
             Self::MoveLink(origin) => {
@@ -113,14 +108,18 @@ pub struct Plan {
 
 impl Plan {
     /// Puts the parts in their order: what the runtime does first, what it opens, the start of init, then init's steps
-    /// with the runtime's own in between (`between`: after how many of init's).
+    /// with the runtime's own in between (`between`: after how many of init's, ascending).
     pub fn assemble(
         first: Vec<RuntimeStep>,
         spawn: RuntimeStep,
         draft: Draft,
-        between: Vec<(usize, RuntimeStep)>,
+        mut between: Vec<(usize, RuntimeStep)>,
     ) -> Self {
-        let (steps, sources) = draft.finish();
+        let (steps, sources, requests) = draft.finish();
+        for (after, Request::MapMount(map)) in requests {
+            let at = between.partition_point(|(earlier, _)| *earlier <= after);
+            between.insert(at, (after, RuntimeStep::MapMount(map)));
+        }
         let mut plan = Self { slots: sources.len(), ..Self::default() };
         let opens = sources.into_iter().enumerate().map(|(slot, source)| RuntimeStep::Open(slot as u32, source));
         plan.entries.extend(first.into_iter().chain(opens).chain([spawn]).map(Entry::Runtime));

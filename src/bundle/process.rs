@@ -4,8 +4,8 @@ use std::ffi::CString;
 
 use oci_spec::runtime::{LinuxIdMapping, Process};
 
-use super::ids;
 use crate::init::capabilities::plan::{self as capabilities, Sets};
+use crate::init::namespaces::ids;
 use crate::init::program::{Draft, Source, text};
 use crate::init::user::plan::Limit;
 use crate::init::wire::{Bytes, Text};
@@ -25,6 +25,8 @@ pub struct Surroundings<'a> {
     pub capabilities: Sets,
     /// The limits that init sets.
     pub limits: Vec<Limit>,
+    /// Whether the user namespace lets the groups be set: setgroups in proc_pid(5).
+    pub may_set_groups: bool,
 }
 
 /// Properties of a process that come with a later version.
@@ -75,7 +77,12 @@ impl Surroundings<'_> {
         let listener = waits.then(|| draft.slot(Source::Listener));
         draft.step(control::step::Step::CloseDescriptors { listener });
         exec::plan::change_directory(process, false, draft)?;
-        user::plan::become_user(process, true, draft);
+        if !self.may_set_groups && ids.additional_gids().as_ref().is_some_and(|groups| !groups.is_empty()) {
+            return Err(Error::invalid(
+                "process.user.additionalGids: the user namespace maps the caller's own group alone, so the kernel lets no groups be set there",
+            ));
+        }
+        user::plan::become_user(process, self.may_set_groups, draft);
         exec::plan::change_directory(process, true, draft)?;
         let privileged_load = self.loads_with_privilege(process);
         if process.no_new_privileges().unwrap_or(false) {

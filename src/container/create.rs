@@ -160,6 +160,7 @@ impl<'a> Creation<'a> {
                 }
                 RuntimeStep::AwaitInit => launch.await_init(&plan)?,
                 RuntimeStep::MapIds(maps) => launch.map_ids(maps)?,
+                RuntimeStep::MapMount(map) => launch.map_mount(map, &plan)?,
                 RuntimeStep::Release => launch.release()?,
                 RuntimeStep::HoldNetwork => {
                     let networks = links::hold(self.directory()?, launch.init()?)?;

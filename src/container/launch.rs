@@ -16,10 +16,10 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::identity::Program;
-use super::{PATIENCE, copy_up, fault};
+use super::{PATIENCE, copy_up, fault, id_maps, map_mount};
 use crate::bundle::plan::{IdMaps, Plan};
-use crate::init::program::{Items, Source, describe_failure};
-use crate::init::step::{GO, Head, READY};
+use crate::init::program::{Items, MapMount, Source, describe_failure};
+use crate::init::step::{GO, Head, READY, SHOWN};
 use crate::init::wire::Wire;
 use crate::sys::spawn::{Spawn, Spawned, spawn};
 use crate::sys::{self, SharedPage};
@@ -117,7 +117,7 @@ impl Launch {
         let mut keep: Vec<i32> = numbers.into_iter().filter(|fd| *fd >= 0).collect();
         keep.extend([text.as_raw_fd(), self.page.fd.as_raw_fd(), other.as_raw_fd()]);
         let what = Spawn { program: program.as_fd(), argument: &argument, keep: &keep, kinds, cgroup };
-        let started = spawn(&what, |pid| maps.map_or(Ok(()), |maps| write_maps(pid, maps)));
+        let started = spawn(&what, |pid| maps.map_or(Ok(()), |maps| id_maps::write(pid, maps, "linux")));
         self.slots.clear();
         self.started = Some(started.map_err(|error| error.context("start init"))?);
         Ok(())
@@ -135,7 +135,21 @@ impl Launch {
 
     /// Writes the maps of a user namespace that init made as it forked.
     pub fn map_ids(&self, maps: &IdMaps) -> Result<()> {
-        write_maps(self.init()?.pid, maps)
+        id_maps::write(self.init()?.pid, maps, "linux")
+    }
+
+    /// Maps the ids of a mount that init shows, and lets it go on.
+    pub fn map_mount(&mut self, map: &MapMount, plan: &Plan) -> Result<()> {
+        let mount = match sys::net::receive_word(self.socket.as_fd()) {
+            Ok((Some(SHOWN), Some(mount))) => mount,
+            Ok((word, _)) => return Err(self.failure(word.as_slice(), plan)),
+            Err(Errno::ECONNRESET) => return Err(self.failure(&[], plan)),
+            Err(errno) => return Err(Error::from(errno).context("receive a mount from init")),
+        };
+        // Init may have gone on as another process by now, with the user namespace that is asked for.
+        self.follow_fork()?;
+        map_mount::map_ids(mount.as_fd(), map, self.init()?.pid)?;
+        self.release()
     }
 
     /// Waits until init waits for the runtime; an init that went on as another process is followed.
@@ -263,16 +277,6 @@ fn read_retrying(fd: BorrowedFd, buffer: &mut [u8]) -> Result<usize> {
             other => return other.context(|| "read what init says"),
         }
     }
-}
-
-fn write_maps(pid: i32, maps: &IdMaps) -> Result<()> {
-    for (name, field, text) in
-        [("uid_map", "linux.uidMappings", &maps.uids), ("gid_map", "linux.gidMappings", &maps.gids)]
-    {
-        let path = format!("/proc/{pid}/{name}");
-        std::fs::write(&path, text).context(|| format!("{field}: write {:?} to {path}", text.trim_end()))?;
-    }
-    Ok(())
 }
 
 /// Init's program as something to execute that no process inside can change: a sealed memfd; where those must not be

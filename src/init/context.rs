@@ -31,6 +31,8 @@ pub struct Context {
     pub null: Cover,
     /// An empty read-only tmpfs, over masked directories.
     pub empty: Cover,
+    /// The mount that was shown to the runtime and is bound next.
+    pub shown: Fd,
     /// The terminal's end for stdio.
     pub terminal: Fd,
     /// Whether the working directory is set.
@@ -56,6 +58,7 @@ impl Context {
             root: AT_FDCWD,
             null: Cover::NONE,
             empty: Cover::NONE,
+            shown: nothing,
             terminal: nothing,
             in_directory: false,
             command: [0; 4096],

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use super::failure::{Act, Failure};
+use super::namespaces::ids::IdMaps;
 use super::step::{FAILED, Step};
 use super::wire::{Bytes, List, Reader, Sink, Slot, Text, Wire};
 use crate::{Error, Result};
@@ -124,11 +125,44 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// Init's steps while a plan is being made, not numbered yet, and what the runtime must open for them.
+/// Something that the runtime does in the middle of init's steps, while init waits for it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Map the ids of the mount that init's step shows.
+    MapMount(MapMount),
+}
+
+/// A mount whose ids are mapped: mount_setattr(2), MOUNT_ATTR_IDMAP.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MapMount {
+    /// The mount's place in config.json.
+    pub field: String,
+    /// What is bound.
+    pub source: PathBuf,
+    /// The mappings; those of the container's user namespace where there are none of the mount's own.
+    pub maps: Option<IdMaps>,
+    /// Whether the mounts below are mapped too.
+    pub recursive: bool,
+}
+
+impl std::fmt::Display for MapMount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = if self.recursive { " and all mounts below" } else { "" };
+        write!(f, "map ids of {}{what}: ", self.source.display())?;
+        match &self.maps {
+            Some(maps) => maps.fmt(f),
+            None => f.write_str("as the container's user namespace"),
+        }
+    }
+}
+
+/// Init's steps while a plan is being made, not numbered yet, and what the runtime must do for them.
 #[derive(Debug, Default)]
 pub struct Draft {
     steps: Vec<Vec<u8>>,
     sources: Vec<Source>,
+    requests: Vec<(usize, Request)>,
 }
 
 impl Draft {
@@ -145,6 +179,11 @@ impl Draft {
         Slot(self.sources.len() as u32 - 1)
     }
 
+    /// Asks the runtime to do something once the last step waits for it.
+    pub fn request(&mut self, request: Request) {
+        self.requests.push((self.steps.len(), request));
+    }
+
     /// How many steps there are so far.
     pub fn len(&self) -> usize {
         self.steps.len()
@@ -155,9 +194,10 @@ impl Draft {
         self.steps.is_empty()
     }
 
-    /// The encoded steps, and what is to be opened.
-    pub fn finish(self) -> (Vec<Vec<u8>>, Vec<Source>) {
-        (self.steps, self.sources)
+    /// The encoded steps, what is to be opened, and what is to be done after how many steps.
+    #[expect(clippy::type_complexity, reason = "taken apart by the one who assembles plans")]
+    pub fn finish(self) -> (Vec<Vec<u8>>, Vec<Source>, Vec<(usize, Request)>) {
+        (self.steps, self.sources, self.requests)
     }
 }
 

@@ -120,5 +120,7 @@ pub struct Progress {
 pub const READY: u8 = b'R';
 /// What the runtime, or `start`, writes to let init go on.
 pub const GO: u8 = b'G';
+/// What init writes to the runtime beside a mount's descriptor that it shows.
+pub const SHOWN: u8 = b'M';
 /// What precedes a failure on the wire: then act and errno as u32 and i32, then the step's own bytes.
 pub const FAILED: u8 = b'F';

@@ -93,6 +93,7 @@ fn mounts(step: &step::Mounts, f: &mut Formatter<'_>) -> fmt::Result {
             }
             Ok(())
         }
+        Show { source, .. } => write!(f, "open {source} and show it to the runtime"),
         Attach { target, .. } => write!(f, "attach the filled tmpfs on {target}"),
         Propagation { target, flags } => {
             write!(f, "set propagation of {target} to {}", super::mounts::plan::propagation_name(*flags))
@@ -213,6 +214,11 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
         Step::Cgroups(_) if failure.errno == libc::ENOSPC => " (cpuset.cpus or cpuset.mems of the cgroup is empty)",
         Step::Mounts(step::Mounts::New { .. }) if failure.errno == libc::ENODEV => {
             " (the kernel lacks this filesystem)"
+        }
+        Step::Mounts(step::Mounts::Bind { .. } | step::Mounts::SetRecursively { .. })
+            if failure.errno == libc::EPERM && failure.act == Act::SetFlags =>
+        {
+            " (in a user namespace the flags of the host's mounts are locked: they can be added to, not taken off or changed)"
         }
         _ => "",
     };

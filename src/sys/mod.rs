@@ -6,6 +6,7 @@ pub mod net;
 pub mod path;
 pub mod pidfd;
 pub mod spawn;
+pub mod userns;
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 

@@ -37,21 +37,28 @@ fn configure(context: BorrowedFd, pair: Option<(&&CStr, &&CStr)>) -> nix::Result
 
 /// Makes a mount read-only: MOUNT_ATTR_RDONLY.
 pub fn make_read_only(mount: BorrowedFd) -> nix::Result<()> {
-    set_attributes(mount, [libc::MOUNT_ATTR_RDONLY, 0, 0, 0])
+    set_attributes(mount, [libc::MOUNT_ATTR_RDONLY, 0, 0, 0], 0)
 }
 
 /// Makes a mount a slave of what it was a peer of: MS_SLAVE.
 pub fn make_slave(mount: BorrowedFd) -> nix::Result<()> {
-    set_attributes(mount, [0, 0, libc::MS_SLAVE, 0])
+    set_attributes(mount, [0, 0, libc::MS_SLAVE, 0], 0)
+}
+
+/// Maps the ids of a detached mount, or with all mounts below it, by a user namespace: MOUNT_ATTR_IDMAP, Linux 5.12.
+pub fn map_ids(mount: BorrowedFd, users: BorrowedFd, recursive: bool) -> nix::Result<()> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    set_attributes(mount, [MOUNT_ATTR_IDMAP, 0, 0, users.as_raw_fd() as u64], flags)
 }
 
 /// mount_setattr(2) with a struct mount_attr: bits to set, bits to clear, propagation, user namespace.
-fn set_attributes(mount: BorrowedFd, attributes: [u64; 4]) -> nix::Result<()> {
+fn set_attributes(mount: BorrowedFd, attributes: [u64; 4], flags: i32) -> nix::Result<()> {
     let (fd, size) = (mount.as_raw_fd(), size_of_val(&attributes));
     // SAFETY: an empty path and a struct mount_attr of the length given.
     let result = unsafe {
         let path = c"".as_ptr();
-        libc::syscall(libc::SYS_mount_setattr, fd, path, libc::AT_EMPTY_PATH, attributes.as_ptr(), size)
+        libc::syscall(libc::SYS_mount_setattr, fd, path, libc::AT_EMPTY_PATH | flags, attributes.as_ptr(), size)
     };
     check(result).map(drop)
 }

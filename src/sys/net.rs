@@ -51,8 +51,18 @@ pub fn send_descriptor(socket: BorrowedFd, text: &[u8], fd: BorrowedFd) -> nix::
 
 /// Receives one descriptor; None at the end of the stream.
 pub fn receive_descriptor(socket: BorrowedFd) -> nix::Result<Option<OwnedFd>> {
-    let mut text = [0; 256];
-    let mut parts = [IoSliceMut::new(&mut text)];
+    receive(socket, &mut [0; 256]).map(|(_, fd)| fd)
+}
+
+/// Receives one byte, None at the end of the stream, and the descriptor that came with it.
+pub fn receive_word(socket: BorrowedFd) -> nix::Result<(Option<u8>, Option<OwnedFd>)> {
+    let mut word = [0];
+    let (length, fd) = receive(socket, &mut word)?;
+    Ok(((length > 0).then_some(word[0]), fd))
+}
+
+fn receive(socket: BorrowedFd, text: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {
+    let mut parts = [IoSliceMut::new(text)];
     let mut space = nix::cmsg_space!([i32; 4]);
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     let received = message.cmsgs()?.find_map(|control| match control {
@@ -60,7 +70,7 @@ pub fn receive_descriptor(socket: BorrowedFd) -> nix::Result<Option<OwnedFd>> {
         _ => None,
     });
     // SAFETY: the kernel has just made this descriptor for this process.
-    Ok(received.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
+    Ok((message.bytes, received.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })))
 }
 
 /// Asks of a netlink socket that errors come with words, and without the request that they answer; and that no read waits

@@ -29,18 +29,18 @@ struct Child {
 /// struct clone_args: clone3(2).
 #[repr(C)]
 #[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
+pub(super) struct CloneArgs {
+    pub(super) flags: u64,
+    pub(super) pidfd: u64,
+    pub(super) child_tid: u64,
+    pub(super) parent_tid: u64,
+    pub(super) exit_signal: u64,
+    pub(super) stack: u64,
+    pub(super) stack_size: u64,
+    pub(super) tls: u64,
+    pub(super) set_tid: u64,
+    pub(super) set_tid_size: u64,
+    pub(super) cgroup: u64,
 }
 
 /// What to start.
@@ -149,7 +149,7 @@ fn finish_with_maps(
     mapped
 }
 
-const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+pub(super) const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 fn errno_of(child: &Child) -> i32 {
@@ -159,14 +159,14 @@ fn errno_of(child: &Child) -> i32 {
 }
 
 /// Blocks every signal, so that no handler of the caller runs in the child's shared memory.
-fn block_signals() -> nix::sys::signal::SigSet {
+pub(super) fn block_signals() -> nix::sys::signal::SigSet {
     use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
     let mut old = SigSet::empty();
     let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut old));
     old
 }
 
-fn restore_signals(old: &nix::sys::signal::SigSet) {
+pub(super) fn restore_signals(old: &nix::sys::signal::SigSet) {
     use nix::sys::signal::{SigmaskHow, pthread_sigmask};
     let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(old), None);
 }
@@ -243,6 +243,11 @@ fn clone_and_exec(args: &mut CloneArgs, child: &mut Child) -> libc::c_long {
             options(nostack),
         );
     }
+    as_libc(result)
+}
+
+/// A raw result as libc gives it: -1, and errno set.
+pub(super) fn as_libc(result: isize) -> libc::c_long {
     if (-4095..0).contains(&result) {
         Errno::set_raw(-result as i32);
         return -1;

@@ -34,7 +34,7 @@ macro_rules! skip {
 /// Leaves a test that runc 1.1.5, the reference, is known not to pass, saying what it does instead.
 macro_rules! not_in_runc {
     ($($reason:tt)*) => {
-        if common::is_reference() {
+        if crate::common::is_reference() {
             skip!("runc 1.1.5 differs: {}", format_args!($($reason)*));
         }
     };

@@ -23,8 +23,12 @@ pub fn run(step: Step, context: &mut Context) -> Result<(), Failure> {
 }
 
 fn await_runtime(context: &mut Context) -> Result<(), Failure> {
-    // A runtime that is gone cannot undo what is made from here on, so its init ends with it.
     sys::send(context.channel, &[READY])?;
+    await_go(context)
+}
+
+/// A runtime that is gone cannot undo what is made from here on, so its init ends with it.
+pub fn await_go(context: &Context) -> Result<(), Failure> {
     let mut word = [0];
     match sys::read(context.channel, &mut word) {
         Ok(1) if word[0] == GO => Ok(()),

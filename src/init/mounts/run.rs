@@ -10,9 +10,12 @@ use linux_raw_sys::general::{
 
 use super::step::Step;
 use crate::context::{Context, PathBuffer, text_of};
+use crate::control::run::await_go;
 use crate::failure::{Act, During, Failure};
 use crate::guard::{Guard, stands};
+use crate::step::SHOWN;
 use crate::sys::{self, Fd};
+use crate::wire::Slot;
 
 pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
     match step {
@@ -38,18 +41,20 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
             sys::close(place);
             outcome
         }
-        Step::Bind { tree, source, recursive, target, directory, set, clear, deep_set, deep_clear } => {
-            let flags = OPEN_TREE_CLONE | if recursive { AT_RECURSIVE } else { 0 };
-            let tree = match (sys::open_tree(AT_FDCWD, source.0, flags), tree) {
-                (Err(errno), Some(slot)) if errno == EACCES as i32 => context.fd(slot),
-                (opened, _) => opened.during(Act::Open)?,
-            };
+        Step::Show { tree, source, recursive } => {
+            context.shown = open_source(tree, source.0, recursive, context)?;
+            sys::send_descriptor(context.channel, &[SHOWN], context.shown).during(Act::Send)?;
+            await_go(context)
+        }
+        Step::Bind { tree, source, recursive, shown, target, set, clear, deep_set, deep_clear } => {
+            let tree = if shown { context.shown } else { open_source(tree, source.0, recursive, context)? };
+            let directory = sys::stat(tree, c"").during(Act::Open)?.st_mode & 0o170000 == 0o040000;
             let place = place_outside_proc(target.0, directory, context)?;
-            // Before it is attached: from then on its place could be exchanged.
+            // Before it is attached: from then on its place could be exchanged. The recursive ones last, as runc.
+            let late = set_attributes(tree, set, clear)?;
             if deep_set | deep_clear != 0 {
                 sys::set_attributes(tree, deep_set, deep_clear, 0, true).during(Act::SetFlags)?;
             }
-            let late = set_attributes(tree, set, clear)?;
             let outcome = sys::attach(tree, place).during(Act::Attach);
             sys::close(place);
             sys::close(tree);
@@ -76,6 +81,16 @@ fn names_mode(data: &CStr) -> bool {
 
 fn is_there(target: &CStr, context: &Context) -> bool {
     context.open(target, O_PATH).map(sys::close).is_ok()
+}
+
+/// A clone of what is at a path of the host, as this mount namespace has it; where the user namespace's root cannot get
+/// there, what the runtime opened.
+fn open_source(tree: Option<Slot>, path: &CStr, recursive: bool, context: &Context) -> Result<Fd, Failure> {
+    let flags = OPEN_TREE_CLONE | if recursive { AT_RECURSIVE } else { 0 };
+    match (sys::open_tree(AT_FDCWD, path, flags), tree) {
+        (Err(errno), Some(slot)) if errno == EACCES as i32 => Ok(context.fd(slot)),
+        (opened, _) => opened.during(Act::Open),
+    }
 }
 
 /// A tmpfs whose options give no mode takes that of the directory it covers.

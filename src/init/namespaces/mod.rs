@@ -1,4 +1,5 @@
 //! Namespaces: see step.rs for the steps, plan.rs for how the spec becomes them, run.rs for what init does.
 
+pub mod ids;
 pub mod plan;
 pub mod step;

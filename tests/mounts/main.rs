@@ -1,7 +1,12 @@
 //! What a container finds mounted: kinds, options, propagation, and that no path leads out of its root.
 
 #[macro_use]
+#[path = "../common/mod.rs"]
 mod common;
+
+mod idmap;
+mod recursive;
+mod sources;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -99,30 +104,6 @@ fn rbind_carries_what_is_mounted_below_and_bind_does_not() {
         nix::mount::mount(Some("t"), &below, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
         c.create();
         assert_eq!(mountinfo(c.pid()).iter().any(|mount| mount.target == "/data/below"), sees, "{kind}");
-        c.on_id(&["delete", "--force"]).ok();
-        nix::mount::umount(&below).unwrap();
-    }
-}
-
-#[test]
-fn recursive_read_only_reaches_the_mounts_below() {
-    not_in_runc!("rro came in 1.2");
-    for (option, below_is_ro) in [("rro", true), ("ro", false)] {
-        let c = mounting(
-            &["sleep", "1000"],
-            |c| json!({"destination": "/data", "type": "bind", "source": source(c, "data"), "options": ["rbind", option]}),
-        );
-        let below = c.dir.join("data/below");
-        fs::create_dir(&below).unwrap();
-        nix::mount::mount(Some("t"), &below, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
-        let output = c.try_create();
-        if output.stderr.contains("\"rro\\\" is not supported yet") {
-            nix::mount::umount(&below).unwrap();
-            skip!("rro is not supported yet");
-        }
-        output.ok();
-        assert!(has(&mount_at(c.pid(), "/data"), "ro"));
-        assert_eq!(has(&mount_at(c.pid(), "/data/below"), "ro"), below_is_ro, "{option}");
         c.on_id(&["delete", "--force"]).ok();
         nix::mount::umount(&below).unwrap();
     }

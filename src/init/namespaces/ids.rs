@@ -1,8 +1,25 @@
-//! linux.uidMappings and gidMappings: config-linux.md, "User namespace mappings"; user_namespaces(7).
+//! Id mappings of a user namespace or of a mount: config-linux.md, "User namespace mappings"; user_namespaces(7).
 
 use oci_spec::runtime::LinuxIdMapping;
+use serde::Serialize;
 
 use crate::{Error, Result};
+
+/// The text of /proc/PID/uid_map and gid_map.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct IdMaps {
+    /// uid_map.
+    pub uids: String,
+    /// gid_map.
+    pub gids: String,
+}
+
+impl std::fmt::Display for IdMaps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let line = |text: &str| text.trim_end().replace('\n', ", ");
+        write!(f, "uids {}; gids {}", line(&self.uids), line(&self.gids))
+    }
+}
 
 /// The text of /proc/PID/uid_map. Ranges that overlap, are empty or run over are refused by name.
 pub fn map(field: &str, mappings: &[LinuxIdMapping]) -> Result<String> {
@@ -29,6 +46,19 @@ pub fn map(field: &str, mappings: &[LinuxIdMapping]) -> Result<String> {
     Ok(text)
 }
 
+/// Whether a map's text is of the caller's own group and nothing else.
+pub fn is_own_group(text: &str) -> bool {
+    let mut words = text.split_whitespace().skip(1);
+    let own = nix::unistd::getegid().to_string();
+    (words.next(), words.next(), words.next()) == (Some(own.as_str()), Some("1"), None)
+}
+
+/// The host's id for one of the container's.
+pub fn host_id(mappings: &[LinuxIdMapping], id: u32) -> Option<u32> {
+    let holds = |mapping: &&LinuxIdMapping| is_mapped(std::slice::from_ref(*mapping), id);
+    mappings.iter().find(holds).map(|mapping| mapping.host_id() + (id - mapping.container_id()))
+}
+
 /// Whether an id of the container is mapped.
 pub fn is_mapped(mappings: &[LinuxIdMapping], id: u32) -> bool {
     mappings.iter().any(|mapping| id >= mapping.container_id() && id - mapping.container_id() < mapping.size())
@@ -52,5 +82,23 @@ mod tests {
     #[test]
     fn ranges_become_lines() {
         assert_eq!(map_of(r#"[{"containerID":0,"hostID":1000,"size":5}]"#).unwrap(), "0 1000 5\n");
+    }
+
+    #[test]
+    fn ones_own_group_is_a_single_id() {
+        let own = nix::unistd::getegid();
+        assert!(is_own_group(&format!("0 {own} 1\n")));
+        assert!(!is_own_group(&format!("0 {own} 2\n")));
+        assert!(!is_own_group(&format!("0 {own} 1\n1 100000 5\n")));
+        assert!(!is_own_group(""));
+    }
+
+    #[test]
+    fn an_id_of_the_container_has_one_of_the_host() {
+        let list: Vec<LinuxIdMapping> = serde_json::from_str(
+            r#"[{"containerID":0,"hostID":1000,"size":1},{"containerID":5,"hostID":70,"size":3}]"#,
+        )
+        .unwrap();
+        assert_eq!([0, 1, 7, 8].map(|id| host_id(&list, id)), [Some(1000), None, Some(72), None]);
     }
 }

@@ -1,0 +1,110 @@
+//! A user namespace that is nothing but its mappings: user_namespaces(7).
+
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use nix::fcntl::OFlag;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+
+use super::check;
+use super::spawn::{CLONE_CLEAR_SIGHAND, CloneArgs, block_signals, restore_signals};
+
+/// What the holder reads.
+#[repr(C)]
+struct Holder {
+    /// The pipe that it waits on, and its copy of the other end, without which it would never see the caller's end.
+    wait: i64,
+    close: i64,
+    /// Where a read byte would go; none comes.
+    word: u64,
+}
+
+/// Makes a user namespace: `write_maps` is called with the pid of a process that holds it, which is gone when this
+/// returns. The process ends as well when the caller is killed, and never becomes a child that a reaper would find
+/// (exit_signal 0).
+pub fn make(write_maps: impl FnOnce(i32) -> crate::Result<()>) -> crate::Result<OwnedFd> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let mut holder = Holder { wait: read.as_raw_fd().into(), close: write.as_raw_fd().into(), word: 0 };
+    let mut pidfd = -1i32;
+    let flags = (libc::CLONE_NEWUSER | libc::CLONE_VM | libc::CLONE_PIDFD) as u64 | CLONE_CLEAR_SIGHAND;
+    let mut args = CloneArgs { flags, pidfd: &raw mut pidfd as u64, ..CloneArgs::default() };
+    let old = block_signals();
+    let cloned = check(clone_holder(&mut args, &mut holder));
+    restore_signals(&old);
+    let pid = cloned.map_err(|errno| crate::Error::from(errno).context("make a user namespace: clone3"))?;
+    // SAFETY: CLONE_PIDFD succeeded, so the kernel stored a fresh descriptor.
+    let process = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    let made = write_maps(pid as i32).and_then(|()| {
+        let path = format!("/proc/{pid}/ns/user");
+        let file = std::fs::File::open(&path);
+        crate::Context::context(file, || format!("open {path}")).map(OwnedFd::from)
+    });
+    // The end of the pipe ends the holder. It reads this frame's memory, so the frame waits for it.
+    drop(write);
+    while waitid(Id::PIDFd(process.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL)
+        == Err(nix::errno::Errno::EINTR)
+    {}
+    made
+}
+
+/// clone3(2) and all that the holder does: close(2), read(2), exit_group(2).
+fn clone_holder(args: &mut CloneArgs, holder: &mut Holder) -> libc::c_long {
+    let result: isize;
+    // SAFETY: as in spawn.rs, the child uses no stack and never leaves this block; of the shared memory it writes
+    // `holder.word` alone, and the caller keeps `holder` until the child has ended. Signals are blocked in it.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 9f",
+            "mov rdi, [r12 + 8]",
+            "mov eax, 3", // close
+            "syscall",
+            "mov rdi, [r12]",
+            "lea rsi, [r12 + 16]",
+            "mov edx, 1",
+            "xor eax, eax", // read
+            "syscall",
+            "xor edi, edi",
+            "mov eax, 231", // exit_group
+            "syscall",
+            "ud2",
+            "9:",
+            inlateout("rax") libc::SYS_clone3 as isize => result,
+            in("rdi") std::ptr::from_mut(args),
+            in("rsi") size_of::<CloneArgs>(),
+            in("r12") std::ptr::from_mut(holder),
+            lateout("rcx") _, lateout("r11") _, out("rdx") _,
+            options(nostack),
+        );
+    }
+    super::spawn::as_libc(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_outlives_its_holder_which_is_gone() {
+        let mut holder = 0;
+        let made = make(|pid| {
+            holder = pid;
+            let uid = nix::unistd::getuid();
+            Ok(std::fs::write(format!("/proc/{pid}/uid_map"), format!("0 {uid} 1\n"))?)
+        });
+        let Ok(namespace) = made else { return }; // Where user namespaces are forbidden.
+        assert!(holder > 0 && !std::path::Path::new(&format!("/proc/{holder}")).exists());
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", namespace.as_raw_fd())).unwrap();
+        assert!(link.to_str().unwrap().starts_with("user:["));
+    }
+
+    #[test]
+    fn refused_maps_leave_no_holder() {
+        let mut holder = 0;
+        let refused = make(|pid| {
+            holder = pid;
+            Err(crate::Error::new("refused"))
+        });
+        assert!(refused.is_err() && !std::path::Path::new(&format!("/proc/{holder}")).exists());
+    }
+}
