@@ -480,6 +480,30 @@ fn unified_settings_are_refused_where_no_v2_controller_is() {
 }
 
 #[test]
+fn a_burst_above_its_quota_is_refused() {
+    refused(
+        |config| config["linux"]["resources"]["cpu"] = json!({"quota": 10000, "period": 100_000, "burst": 20000}),
+        &["linux.resources.cpu.burst", "cpu.cfs_burst_us"],
+    );
+}
+
+#[test]
+fn debug_logs_the_steps() {
+    let c = Container::idle();
+    let words = c.words("create", &[]);
+    c.runtime(&[&["--debug", "--log", "log", "--log-format", "json"][..], &words].concat()).ok();
+    let log = fs::read_to_string(c.dir.join("log")).unwrap();
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON a line")).collect();
+    assert!(entries.iter().any(|entry| entry["level"] == "debug"), "{log}");
+    if !is_reference() {
+        assert!(log.contains("make cgroup") && log.contains("start init"), "{log}");
+    }
+    c.on_id(&["delete", "--force"]).ok();
+    let quiet = c.runtime(&[&["--log", "quiet"][..], &words].concat());
+    assert_eq!((quiet.code, fs::read_to_string(c.dir.join("quiet")).unwrap_or_default()), (0, String::new()));
+}
+
+#[test]
 fn an_operation_without_an_id_is_refused() {
     let c = Container::idle();
     for verb in ["state", "create", "start", "kill", "delete"] {
