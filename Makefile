@@ -8,6 +8,8 @@ MAKEFLAGS += --no-builtin-rules
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+# The name to install under: NAME=runc puts nfrun in runc's place.
+NAME ?= nfrun
 CARGO ?= cargo
 # CI passes --locked: what is tested is what Cargo.lock says.
 CARGO_FLAGS ?=
@@ -38,7 +40,7 @@ need_root = @[ "$$(id -u)" = 0 ] || { echo "make $@ runs containers, so it needs
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  deps-WHAT        install the Debian packages that build, fixtures, demo, test, vm or bench needs"
-	@echo "variables: PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) NFRUN (binary that demo, test and bench run) TEST_ARGS BENCH"
+	@echo "variables: PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) NAME=$(NAME) (install it as runc) NFRUN (binary that demo, test and bench run) TEST_ARGS BENCH"
 
 build: deps-build ## the static release binary, target/release/nfrun
 	NFRUN_COMMIT=$$(git rev-parse --short=12 HEAD 2> /dev/null || echo unknown) $(CARGO) build --release $(CARGO_FLAGS)
@@ -102,12 +104,22 @@ install: $(if $(shell command -v $(CARGO)),build) ## binary, completions, docs b
 	@[ -x $(BIN) ] || { echo "there is no $(BIN) and no cargo to make it: run 'make build' first" >&2; exit 1; }
 	install -d $(bindir) $(bashdir) $(zshdir) $(fishdir) $(docdir)
 	install -m 755 $(BIN) $(bindir)/nfrun
-	$(BIN) completion bash > $(bashdir)/nfrun
-	$(BIN) completion zsh > $(zshdir)/_nfrun
-	$(BIN) completion fish > $(fishdir)/nfrun.fish
+	@# Another name is a link, so that both are always the same version. What somebody else put there is left alone.
+	@link=$(bindir)/$(NAME); \
+	if [ $(NAME) != nfrun ] && [ -e $$link ] && [ "$$(readlink $$link)" != nfrun ]; then \
+	  echo "$$link exists and is not nfrun's: remove it, or install below another PREFIX" >&2; exit 1; fi
+	[ $(NAME) = nfrun ] || ln -sfn nfrun $(bindir)/$(NAME)
+	@# The binary goes by the name that it is called by, in its completions as well.
+	set -e; for name in $(sort nfrun $(NAME)); do \
+	  $(bindir)/$$name completion bash > $(bashdir)/$$name; \
+	  $(bindir)/$$name completion zsh > $(zshdir)/_$$name; \
+	  $(bindir)/$$name completion fish > $(fishdir)/$$name.fish; \
+	done
 	install -m 644 README.md CHANGELOG.md LICENSE $(wildcard docs/*.md) $(docdir)/
 
 uninstall: ## what install put there
+	[ $(NAME) = nfrun ] || [ "$$(readlink $(bindir)/$(NAME))" != nfrun ] || \
+	  rm -f $(bindir)/$(NAME) $(bashdir)/$(NAME) $(zshdir)/_$(NAME) $(fishdir)/$(NAME).fish
 	rm -f $(bindir)/nfrun $(bashdir)/nfrun $(zshdir)/_nfrun $(fishdir)/nfrun.fish
 	rm -rf $(docdir)
 

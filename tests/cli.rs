@@ -81,6 +81,32 @@ fn installed_as_runc_it_calls_itself_runc() {
 }
 
 #[test]
+fn make_install_puts_it_in_runcs_place_and_leaves_a_foreign_runc_alone() {
+    let dir = TempDir::new("install");
+    let make = |target: &str| {
+        let mut make = Command::new("make");
+        make.current_dir(env!("CARGO_MANIFEST_DIR")).args([target, "NAME=runc", "PREFIX=/usr", "CARGO=none"]);
+        make.arg(concat!("BIN=", env!("CARGO_BIN_EXE_nfrun"))).arg(format!("DESTDIR={}", dir.0.display()));
+        make.stdin(Stdio::null()).output().unwrap()
+    };
+    let installed = make("install");
+    assert!(installed.status.success(), "{installed:?}");
+    let said = Command::new(dir.path("usr/bin/runc")).arg("--version").output().unwrap();
+    assert!(stdout(&said).starts_with("runc version "));
+    let script = fs::read_to_string(dir.path("usr/share/bash-completion/completions/runc")).unwrap();
+    assert!(script.contains("complete -F _runc"), "it completes the name that it is called by");
+    assert!(make("install").status.success(), "again, as an upgrade does");
+    assert!(make("uninstall").status.success());
+    assert!(!dir.path("usr/bin/runc").exists() && !dir.path("usr/bin/nfrun").exists());
+    fs::write(dir.path("usr/bin/runc"), "another's").unwrap();
+    let refused = make("install");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("is not nfrun's"), "{refused:?}");
+    assert!(make("uninstall").status.success());
+    assert_eq!(fs::read_to_string(dir.path("usr/bin/runc")).unwrap(), "another's");
+}
+
+#[test]
 fn every_command_has_a_help_with_its_flags() {
     let whole = stdout(&run(&["--help"]));
     assert_eq!(whole, stdout(&run(&[])), "without words the help is printed");

@@ -19,7 +19,12 @@ struct Containerd {
 
 impl Containerd {
     fn new() -> Self {
-        let (c, aside) = (Container::new(&["true"]), Aside::new());
+        Self::of(Container::new(&["true"]), |_| {})
+    }
+
+    /// A daemon that is started with something changed, such as its PATH, in which its shims look for runc.
+    fn of(c: Container, change: impl FnOnce(&mut Command)) -> Self {
+        let aside = Aside::new();
         let dir = c.dir.to_str().unwrap().to_owned();
         let config = format!(
             "version = 2\nroot = \"{dir}/ctd-root\"\nstate = \"{dir}/ctd-state\"\n\
@@ -31,6 +36,7 @@ impl Containerd {
         std::fs::write(c.dir.join("ctd.toml"), config).unwrap();
         let log = std::fs::File::create(c.dir.join("ctd.log")).unwrap();
         let mut daemon = aside.command(&["containerd", "--config", &format!("{dir}/ctd.toml")]);
+        change(&mut daemon);
         let daemon = daemon.stdout(Stdio::null()).stderr(log).spawn().expect("start containerd");
         let all = Self { daemon, c, aside };
         eventually("containerd answers", || {
@@ -48,9 +54,16 @@ impl Containerd {
     }
 
     fn run_words(&self, options: &[&str], id: &str, words: &[&str]) -> Vec<String> {
+        self.run_words_with(binary().to_str(), options, id, words)
+    }
+
+    fn run_words_with(&self, runtime: Option<&str>, options: &[&str], id: &str, words: &[&str]) -> Vec<String> {
         let cgroup = format!("{}/{id}", self.c.cgroup_parent);
-        let (runtime, rootfs) = (binary(), self.c.bundle.join("rootfs"));
-        let usual = ["run", "--runc-binary", runtime.to_str().unwrap(), "--cgroup", &cgroup];
+        let rootfs = self.c.bundle.join("rootfs");
+        let mut usual = vec!["run", "--cgroup", &cgroup];
+        if let Some(runtime) = runtime {
+            usual.extend(["--runc-binary", runtime]);
+        }
         let what = ["--rootfs", rootfs.to_str().unwrap(), id];
         [&usual[..], options, &what, words].concat().into_iter().map(str::to_owned).collect()
     }
@@ -106,6 +119,30 @@ fn run_gives_output_and_exit_code_and_leaves_no_task() {
     assert!(output.stderr.contains("err\n"), "{output:?}");
     assert_eq!(d.status("one"), "absent");
     assert!(!outside::cgroup_dir("pids", &format!("{}/one", d.c.cgroup_parent)).exists(), "its cgroup is gone");
+}
+
+#[test]
+fn installed_as_runc_the_shim_finds_it_in_its_path() {
+    if !installed("containerd") || !installed("ctr") || !installed("containerd-shim-runc-v2") {
+        skip!("containerd, ctr or containerd-shim-runc-v2 is not installed");
+    }
+    let c = Container::new(&["true"]);
+    let path = install::path_with(&install::as_runc(&c));
+    let d = Containerd::of(c, |daemon| drop(daemon.env("PATH", &path)));
+    let run = |options: &[&str], id: &str, words: &[&str]| {
+        let all = d.run_words_with(None, options, id, words);
+        d.ctr(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let error = run(&["--rm"], "one", &["nosuch"]);
+    error.fails(1, &["OCI runtime create failed", "executable file not found in $PATH"]);
+    run(&["--detach"], "s", SERVICE).ok();
+    let state = d.c.dir.join("ctd-state/io.containerd.runtime.v2.task/default/s");
+    assert!(state.exists(), "{}", state.display());
+    let undo = d.aside.command(&["find", "/run/containerd/runc/default/s", "-name", "undo"]).output().unwrap();
+    assert!(!undo.stdout.is_empty(), "the state of the container is nfrun's");
+    d.ctr(&["tasks", "kill", "s"]).ok();
+    eventually("it stopped", || d.status("s") == "STOPPED");
+    assert!(d.ctr(&["tasks", "delete", "s"]).code != 1);
 }
 
 #[test]

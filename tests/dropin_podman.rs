@@ -22,11 +22,15 @@ impl Podman {
     }
 
     fn command(&self, words: &[&str]) -> Command {
+        self.command_with(binary().to_str().unwrap(), words)
+    }
+
+    /// podman with a runtime by its path, or by its name in containers.conf.
+    fn command_with(&self, runtime: &str, words: &[&str]) -> Command {
         let dir = self.c.dir.to_str().unwrap();
-        let runtime = binary();
         let own =
             ["--root", "--runroot", "--tmpdir"].map(|option| [option.to_owned(), format!("{dir}/podman{option}")]);
-        let mut all = vec!["podman", "--runtime", runtime.to_str().unwrap(), "--cgroup-manager", "cgroupfs"];
+        let mut all = vec!["podman", "--runtime", runtime, "--cgroup-manager", "cgroupfs"];
         all.extend(own.iter().flatten().map(String::as_str));
         all.extend(["--storage-driver", "vfs", "--events-backend", "none"]);
         all.extend(words);
@@ -212,6 +216,28 @@ fn limits_environment_user_and_volumes_arrive() {
     let output = p.run(&options, &["sh", "-c", script]);
     let expected = "67108864\n55\n50000\nhello world\n1000\npod\nshared\nCapEff:\t0000000000000000\nread-only";
     assert_eq!(output.ok(), expected);
+}
+
+#[test]
+fn installed_as_runc_it_is_podmans_runc() {
+    let p = podman!();
+    let runc = install::as_runc(&p.c).join("runc");
+    let conf = p.c.dir.join("containers.conf");
+    std::fs::write(&conf, format!("[engine.runtimes]\nrunc = [\"{}\"]\n", runc.display())).unwrap();
+    let podman = |words: &[&str]| p.c.finish(p.command_with("runc", words).env("CONTAINERS_CONF", &conf));
+    let info = podman(&["info", "--format", "{{.Host.OCIRuntime.Path}} {{.Host.OCIRuntime.Version}}"]);
+    assert!(
+        info.ok().starts_with(&format!("{} runc version {}", runc.display(), env!("CARGO_PKG_VERSION"))),
+        "{info:?}"
+    );
+    podman(&p.run_words(&["--detach", "--name", "s"], &["sleep", "1000"])).ok();
+    assert_eq!(podman(&["exec", "s", "sh", "-c", "echo execd; exit 7"]).code, 7);
+    let pid: i32 = podman(&["inspect", "--format", "{{.State.Pid}}", "s"]).ok().parse().unwrap();
+    assert!(std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().starts_with("sleep"));
+    podman(&["rm", "--force", "--time", "0", "s"]).ok();
+    assert_eq!(podman(&["ps", "--all", "--quiet"]).ok(), "");
+    let error = podman(&p.run_words(&["--rm"], &["nosuch"]));
+    error.fails(127, &["runc: runc create failed", "executable file not found in $PATH"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 pub mod aside;
 pub mod bundle;
 pub mod events;
+pub mod install;
 pub mod outside;
 pub mod terminal;
 
