@@ -128,7 +128,9 @@ fn installed_as_runc_the_shim_finds_it_in_its_path() {
     }
     let c = Container::new(&["true"]);
     let path = install::path_with(&install::as_runc(&c));
-    let d = Containerd::of(c, |daemon| drop(daemon.env("PATH", &path)));
+    let d = Containerd::of(c, |daemon| {
+        daemon.env("PATH", &path);
+    });
     let run = |options: &[&str], id: &str, words: &[&str]| {
         let all = d.run_words_with(None, options, id, words);
         d.ctr(&all.iter().map(String::as_str).collect::<Vec<_>>())

@@ -37,6 +37,8 @@ pub struct Circumstances<'a> {
     pub waits: bool,
     /// How many sockets a service manager passes on: LISTEN_FDS.
     pub listen_fds: u32,
+    /// Whether the caller himself is in a user namespace, whose root the kernel lets make no device.
+    pub in_user_namespace: bool,
     /// Whether the host may be looked at; without, what must exist there is left out.
     pub look: bool,
 }
@@ -301,7 +303,8 @@ impl Planner<'_> {
         };
         mounts::plan::mount_all(mounts, &scene, draft)?;
         let devices = linux.devices().as_deref().unwrap_or_default();
-        devices::plan::fill(devices, mounts, self.namespaces.has(libc::CLONE_NEWUSER), draft)?;
+        let bound = self.namespaces.has(libc::CLONE_NEWUSER) || self.around.in_user_namespace;
+        devices::plan::fill(devices, mounts, bound, draft)?;
         if process.terminal().unwrap_or(false) {
             terminal::plan::open(process, true, draft)?;
         }

@@ -52,7 +52,11 @@ fn make_plan(
     } else {
         String::new()
     };
-    let layout = host_cgroups(globals, &table, look)?;
+    let cgroups_path = config.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let path_given = cgroups_path.is_some_and(|path| !path.as_os_str().is_empty());
+    let in_user_namespace = look && crate::sys::in_user_namespace();
+    let may_do_without = in_user_namespace && !path_given;
+    let layout = host_cgroups(globals, &table, look, may_do_without)?;
     let around = Circumstances {
         id: id.as_str(),
         bundle: &config.bundle,
@@ -61,13 +65,14 @@ fn make_plan(
         no_pivot: options.no_pivot,
         new_keyring: !options.no_new_keyring,
         waits,
+        in_user_namespace,
         look,
         listen_fds: Launch::listen_fds(),
     };
     bundle::create::plan(&config.spec, &around)
 }
 
-fn host_cgroups(globals: &Globals, table: &str, look: bool) -> Result<Option<cgroup::Layout>> {
+fn host_cgroups(globals: &Globals, table: &str, look: bool, may_do_without: bool) -> Result<Option<cgroup::Layout>> {
     match globals.cgroup_manager {
         CgroupManager::Systemd => {
             Err(Error::invalid("--systemd-cgroup: systemd as cgroup manager is not supported yet; use cgroupfs"))
@@ -76,7 +81,14 @@ fn host_cgroups(globals: &Globals, table: &str, look: bool) -> Result<Option<cgr
         CgroupManager::Cgroupfs if !look => Ok(None),
         CgroupManager::Cgroupfs => {
             let own = std::fs::read_to_string("/proc/self/cgroup").context(|| "read /proc/self/cgroup")?;
-            cgroup::Layout::parse(table, &own).map(Some)
+            let layout = cgroup::Layout::parse(table, &own);
+            if may_do_without && !layout.as_ref().is_ok_and(cgroup::Layout::is_ours) {
+                log::warn!(
+                    "no cgroup is made: the root of this user namespace may make none, and the bundle names none"
+                );
+                return Ok(None);
+            }
+            layout.map(Some)
         }
     }
 }

@@ -100,6 +100,12 @@ pub fn inherited(fd: i32) -> Option<BorrowedFd<'static>> {
     Some(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
+/// Whether the caller is in a user namespace other than the machine's first, whose inode is the same on every kernel
+/// (PROC_USER_INIT_INO).
+pub fn in_user_namespace() -> bool {
+    nix::sys::stat::stat("/proc/self/ns/user").is_ok_and(|found| found.st_ino != 0xeffffffd)
+}
+
 /// A terminal's rows and columns: TIOCGWINSZ.
 pub fn window_size(terminal: BorrowedFd) -> nix::Result<(u64, u64)> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
