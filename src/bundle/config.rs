@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{ExecCPUAffinity, Spec};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -89,7 +89,14 @@ pub fn parse(text: &str) -> Result<Spec> {
     }
     let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
     let changed = check(&mut document)?;
-    read_text(&if changed { document.to_string().into() } else { Cow::Borrowed(text) }, "")
+    let process = document.get_mut("process");
+    let affinity = take_affinity(process)?;
+    let changed = changed || affinity.is_some();
+    let mut spec: Spec = read_text(&if changed { document.to_string().into() } else { Cow::Borrowed(text) }, "")?;
+    if let (Some(affinity), Some(process)) = (affinity, spec.process_mut()) {
+        process.set_exec_cpu_affinity(Some(affinity));
+    }
+    Ok(spec)
 }
 
 /// Parses a process document, as `exec --process` takes.
@@ -97,8 +104,14 @@ pub fn parse_process(text: &str) -> Result<oci_spec::runtime::Process> {
     let mut document: Value = serde_json::from_str(text).map_err(|error| Error::invalid(error.to_string()))?;
     check_required(&document, "/process")?;
     drop_unknown_capabilities(document.pointer_mut("/capabilities"));
+    name_scheduler_flags(&mut document);
     complete_process(Some(&mut document));
-    read_text(&document.to_string(), "process")
+    let affinity = take_affinity(Some(&mut document))?;
+    let mut process: oci_spec::runtime::Process = read_text(&document.to_string(), "process")?;
+    if affinity.is_some() {
+        process.set_exec_cpu_affinity(affinity);
+    }
+    Ok(process)
 }
 
 /// Parses a document of resources, as `update --resources` takes; it looks like config.json's `linux.resources`. Also
@@ -146,7 +159,52 @@ fn check(document: &mut Value) -> Result<bool> {
     let unlimited = drop_empty_pids(document.pointer_mut("/linux/resources"));
     let dropped = drop_unknown_capabilities(document.pointer_mut("/process/capabilities"));
     let completed = complete_process(document.pointer_mut("/process"));
-    Ok(unlimited || dropped || completed)
+    let named = document.get_mut("process").is_some_and(name_scheduler_flags);
+    let emptied = drop_empty_policy(document.get_mut("linux"));
+    Ok(unlimited || dropped || completed || named || emptied)
+}
+
+/// runc takes a memory policy that says nothing for none.
+fn drop_empty_policy(linux: Option<&mut Value>) -> bool {
+    let Some(Value::Object(linux)) = linux else { return false };
+    let empty = linux.get("memoryPolicy").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
+    empty && linux.remove("memoryPolicy").is_some()
+}
+
+/// Two of the scheduler's flags have other names in oci-spec than in the specification. Whether any was changed.
+fn name_scheduler_flags(process: &mut Value) -> bool {
+    let mut changed = false;
+    for flag in process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => "SCHED_RESET_ON_FORK",
+            Some("SCHED_FLAG_DL_OVERRUN") => "SCHED_FLAG_D_L_OVERRUN",
+            _ => continue,
+        };
+        *flag = name.into();
+        changed = true;
+    }
+    changed
+}
+
+/// Takes execCPUAffinity out of a process: oci-spec reads it with a regular expression that refuses an empty list and
+/// spaces, which the schema allows.
+fn take_affinity(process: Option<&mut Value>) -> Result<Option<ExecCPUAffinity>> {
+    let Some(Value::Object(process)) = process else { return Ok(None) };
+    let given = match process.remove("execCPUAffinity") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(given)) => given,
+        Some(other) => return Err(Error::invalid(format!("process.execCPUAffinity: {other} is no object"))),
+    };
+    let list = |field: &str| match given.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(list)) => Ok(Some(list.clone())),
+        Some(other) => {
+            Err(Error::invalid(format!("process.execCPUAffinity.{field}: {other} is not text such as \"0-3,7\"")))
+        }
+    };
+    let mut affinity = ExecCPUAffinity::default();
+    affinity.set_initial(list("initial")?).set_cpu_affinity_final(list("final")?);
+    Ok(Some(affinity))
 }
 
 fn check_version(version: Option<&Value>) -> Result<()> {
@@ -314,6 +372,43 @@ mod tests {
         let spec = parse(text).unwrap();
         let sets = spec.process().as_ref().unwrap().capabilities().as_ref().unwrap();
         assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn no_limit_of_pids_is_no_limit_and_zero_is_one() {
+        let limit = |pids: &str| {
+            let text = format!(r#"{{"ociVersion":"1.3.0","linux":{{"resources":{{"pids":{pids}}}}}}}"#);
+            let spec = parse(&text).unwrap();
+            let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap();
+            resources.pids().map(|pids| pids.limit())
+        };
+        assert_eq!([limit("{}"), limit(r#"{"limit":null}"#), limit("null")], [None, None, None]);
+        assert_eq!([limit(r#"{"limit":0}"#), limit(r#"{"limit":-1}"#)], [Some(0), Some(-1)]);
+    }
+
+    #[test]
+    fn an_affinity_may_be_empty_or_hold_spaces_but_is_text() {
+        let read = |affinity: &str| {
+            let process = format!(r#"{{"args":["a"],"cwd":"/","execCPUAffinity":{affinity}}}"#);
+            parse_process(&process).map(|process| process.exec_cpu_affinity().clone())
+        };
+        let given = read(r#"{"initial":"0, 2","final":""}"#).unwrap().unwrap();
+        assert_eq!((given.initial().as_deref(), given.cpu_affinity_final().as_deref()), (Some("0, 2"), Some("")));
+        assert_eq!(read("null").unwrap(), None);
+        assert!(read(r#"{"final":3}"#).unwrap_err().to_string().starts_with("process.execCPUAffinity.final: 3"));
+    }
+
+    #[test]
+    fn the_names_of_scheduler_flags_are_the_specifications() {
+        let read = |flag: &str| {
+            let scheduler = format!(r#"{{"policy":"SCHED_OTHER","flags":["{flag}"]}}"#);
+            parse_process(&format!(r#"{{"args":["a"],"cwd":"/","scheduler":{scheduler}}}"#))
+        };
+        assert!(read("SCHED_FLAG_RESET_ON_FORK").is_ok() && read("SCHED_FLAG_DL_OVERRUN").is_ok());
+        let error = read("SCHED_FLAG_SOMETHING").unwrap_err().to_string();
+        assert!(error.starts_with("process.scheduler.flags[0]"), "{error}");
+        let error = parse_process(r#"{"args":["a"],"cwd":"/","ioPriority":{"priority":1}}"#).unwrap_err().to_string();
+        assert!(error.starts_with("process.ioPriority.class: is missing"), "{error}");
     }
 
     #[test]

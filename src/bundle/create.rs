@@ -16,7 +16,7 @@ use crate::init::namespaces::ids;
 use crate::init::namespaces::plan::{self as namespaces, Namespaces};
 use crate::init::program::Draft;
 use crate::init::user::plan::Limit;
-use crate::init::{control, devices, exec, mounts, paths, rootfs, sysctls, terminal, user};
+use crate::init::{attributes, control, devices, exec, mounts, paths, rootfs, sysctls, terminal, user};
 use crate::{Context, Error, Result};
 
 /// What decides about a plan besides config.json.
@@ -132,8 +132,6 @@ impl Planner<'_> {
             ("hooks", hooks),
             ("linux.mountLabel", given(linux.mount_label())),
             ("linux.intelRdt", linux.intel_rdt().is_some()),
-            ("linux.memoryPolicy", linux.memory_policy().is_some()),
-            ("linux.personality", linux.personality().is_some()),
         ];
         for (field, _) in later.into_iter().filter(|(_, asked)| *asked) {
             self.later(field)?;
@@ -150,6 +148,9 @@ impl Planner<'_> {
         let mut draft = Draft::default();
         let mut first = vec![RuntimeStep::MakeState];
         let place = self.cgroups(&mut first, &mut draft)?;
+        // Whatever CPUs the caller runs on, the container has those of its cpuset.
+        attributes::plan::Affinity::check(process, self.spec.annotations().as_ref())?;
+        attributes::plan::Affinity::default().after_the_join(&mut draft);
         let maps = self.id_maps()?;
         let none = HashMap::new();
         let clocks = namespaces::clock_offsets(self.linux.time_offsets().as_ref().unwrap_or(&none), &self.namespaces)?;
@@ -183,13 +184,11 @@ impl Planner<'_> {
         surroundings.run(process, &mut draft)?;
         drop(surroundings);
         let mut between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps), moves.as_ref());
-        let release = between.len() - 1;
-        if let (Some(score), true) = (score, own_user) {
-            between.insert(release, (ready, RuntimeStep::OomScoreAdj(score)));
-        }
-        if !limits_by_runtime.is_empty() {
-            between.insert(release, (ready, RuntimeStep::Limits(limits_by_runtime)));
-        }
+        let score = score.filter(|_| own_user).map(RuntimeStep::OomScoreAdj);
+        let by_runtime = process::by_runtime(process, limits_by_runtime)?.into_iter().chain(score);
+        // Before the save, which the release follows: what fails leaves no state, and no pid file.
+        let save = between.len() - 2;
+        between.splice(save..save, by_runtime.map(|step| (ready, step)));
         if moves.is_some_and(|(devices, _)| !devices.returned) {
             between.push((draft.len(), RuntimeStep::LeaveLinks));
         }
@@ -402,6 +401,7 @@ impl Planner<'_> {
                 (Some(uids), Some(gids)) if self.namespaces.makes(libc::CLONE_NEWUSER) => Some((uids, gids)),
                 _ => None,
             },
+            linux: Some(&self.linux),
             filter,
             environment: self.environment(process, home)?,
             capabilities: Sets::read(process.capabilities().as_ref(), self.held()),

@@ -12,7 +12,7 @@ use crate::init::capabilities::plan::Sets;
 use crate::init::namespaces::{plan as namespaces, step::Step as Namespaces};
 use crate::init::program::{Draft, Source};
 use crate::init::user::plan::Limit;
-use crate::init::{control, exec, terminal, user};
+use crate::init::{attributes, control, exec, terminal, user};
 use crate::{Error, Result};
 
 /// What decides about an exec besides the process.
@@ -26,6 +26,10 @@ pub struct Circumstances<'a> {
     pub keyring: Option<&'a str>,
     /// The namespaces that it does not share with the host: CLONE_NEW* flags.
     pub namespaces: u64,
+    /// The CPUs to run on that the command line names.
+    pub cpus: Option<&'a str>,
+    /// Those that the container's annotation names.
+    pub annotated_cpus: Option<&'a str>,
     /// Its root as the host sees it, /proc/PID/root.
     pub root: &'a Path,
 }
@@ -37,9 +41,12 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
         Err(Error::invalid(format!("{field}: is not supported yet; leave it out")))
     })?;
     let mut draft = Draft::default();
+    let affinity = attributes::plan::Affinity::of_exec(around.cpus, process, around.annotated_cpus)?;
+    affinity.before_the_join(&mut draft);
     if let Some(place) = around.place {
         process::enter_cgroups(place, &mut draft)?;
     }
+    affinity.after_the_join(&mut draft);
     if let Some(score) = user::plan::score(process)? {
         user::plan::set_score(score, &mut draft)?;
     }
@@ -61,9 +68,7 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
     surroundings.run(process, &mut draft)?;
     let spawn = RuntimeStep::Spawn { kinds: 0, maps: None };
     let mut between = vec![(ready, RuntimeStep::AwaitInit)];
-    if !limits_by_runtime.is_empty() {
-        between.push((ready, RuntimeStep::Limits(limits_by_runtime)));
-    }
+    between.extend(process::by_runtime(process, limits_by_runtime)?.into_iter().map(|step| (ready, step)));
     between.extend([(ready, RuntimeStep::Save), (ready, RuntimeStep::Release)]);
     Ok(Plan::assemble(Vec::new(), spawn, draft, between))
 }
@@ -94,6 +99,7 @@ fn surroundings<'a>(process: &Process, limits: Vec<Limit>, around: &Circumstance
     let held = (!own_user).then(crate::init::capabilities::plan::held).flatten();
     Ok(Surroundings {
         maps,
+        linux,
         filter: filter.map(crate::seccomp::compile).transpose()?.flatten(),
         environment: exec::plan::environment(process, || accounts::home(around.root, uid))?,
         capabilities: Sets::read(process.capabilities().as_ref(), held),

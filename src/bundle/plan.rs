@@ -11,6 +11,7 @@ use crate::init::namespaces::plan::names;
 use crate::init::program::{Draft, MapMount, Program, Request, Source};
 use crate::init::user::plan::{Limit, limit_name};
 use crate::network::Origin;
+use crate::sys::sched::{IoPriority, Scheduling};
 
 /// A step of the runtime.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,6 +50,10 @@ pub enum RuntimeStep {
     OomScoreAdj(i32),
     /// Set init's limits, for the same reason.
     Limits(Vec<Limit>),
+    /// Set how init is scheduled: sched_setattr(2).
+    Scheduling(Scheduling),
+    /// Set init's I/O priority: ioprio_set(2).
+    IoPriority(IoPriority),
     /// Write state.json, the pid file, and send the pidfd.
     Save,
 }
@@ -83,6 +88,8 @@ impl Display for RuntimeStep {
                 write!(f, "set limits of init: {}", names.join(", "))
             }
             Self::OomScoreAdj(score) => write!(f, "set oom_score_adj {score} of init"),
+            Self::Scheduling(scheduling) => write!(f, "schedule init by {scheduling}"),
+            Self::IoPriority(priority) => write!(f, "set the I/O priority of init to {priority}"),
             Self::Save => f.write_str("write state.json, pid file and pidfd"),
         }
     }

@@ -2,14 +2,15 @@
 
 use std::ffi::CString;
 
-use oci_spec::runtime::{LinuxIdMapping, Process};
+use oci_spec::runtime::{Linux, LinuxIdMapping, Process};
 
+use super::plan::RuntimeStep;
 use crate::init::capabilities::plan::{self as capabilities, Sets};
 use crate::init::namespaces::ids;
 use crate::init::program::{Draft, Source, text};
 use crate::init::user::plan::Limit;
 use crate::init::wire::{Bytes, Text};
-use crate::init::{cgroups, control, exec, seccomp, terminal, user};
+use crate::init::{attributes, cgroups, control, exec, seccomp, terminal, user};
 use crate::seccomp::Filter;
 use crate::{Error, Result, cgroup};
 
@@ -17,6 +18,8 @@ use crate::{Error, Result, cgroup};
 pub struct Surroundings<'a> {
     /// The user namespace's maps, where there is one.
     pub maps: Option<(&'a [LinuxIdMapping], &'a [LinuxIdMapping])>,
+    /// The container's `linux` object, for what holds for each of its processes.
+    pub linux: Option<&'a Linux>,
     /// The container's compiled filter.
     pub filter: Option<Filter>,
     /// The environment.
@@ -35,9 +38,6 @@ pub fn refuse_later(process: &Process, refuse: &mut dyn FnMut(&str) -> Result<()
     let later = [
         ("process.apparmorProfile", given(process.apparmor_profile())),
         ("process.selinuxLabel", given(process.selinux_label())),
-        ("process.ioPriority", process.io_priority().is_some()),
-        ("process.scheduler", process.scheduler().is_some()),
-        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
     ];
     later.into_iter().filter(|(_, asked)| *asked).try_for_each(|(field, _)| refuse(field))
 }
@@ -47,6 +47,15 @@ pub fn refuse_later(process: &Process, refuse: &mut dyn FnMut(&str) -> Result<()
 pub fn share_limits(process: &Process, own_user: bool) -> Result<(Vec<Limit>, Vec<Limit>)> {
     let limits = user::plan::limits(process.rlimits().as_deref().unwrap_or_default())?;
     Ok(if own_user { (Vec::new(), limits) } else { (limits, Vec::new()) })
+}
+
+/// What the runtime sets of a process by its pid, once that waits to go on: what the kernel refuses to a process that has
+/// no capability in the host's user namespace, and after the entry into the cgroups, which decide about schedulers.
+pub fn by_runtime(process: &Process, limits: Vec<Limit>) -> Result<Vec<RuntimeStep>> {
+    let limits = if limits.is_empty() { None } else { Some(RuntimeStep::Limits(limits)) };
+    let scheduling = attributes::plan::scheduling(process)?.map(RuntimeStep::Scheduling);
+    let io_priority = attributes::plan::io_priority(process)?.map(RuntimeStep::IoPriority);
+    Ok([limits, scheduling, io_priority].into_iter().flatten().collect())
 }
 
 impl Surroundings<'_> {
@@ -72,6 +81,8 @@ impl Surroundings<'_> {
         }
         user::plan::set_limits(&self.limits, draft);
         user::plan::umask(process, draft);
+        attributes::plan::memory_policy(self.linux.and_then(|linux| linux.memory_policy().as_ref()), draft)?;
+        attributes::plan::personality(self.linux.and_then(|linux| linux.personality().as_ref()), draft)?;
         self.capabilities.bound(draft);
         // Nothing of the image is looked up with descriptors of the host still open.
         let listener = waits.then(|| draft.slot(Source::Listener));

@@ -36,6 +36,7 @@ pub(super) static COMMAND: Command = Command {
         &PRESERVE_FDS,
         &CGROUP,
         &IGNORE_PAUSED,
+        &EXEC_CPUS,
     ],
     words: (1, MANY),
     order: Order::ThenCommand,
@@ -78,6 +79,12 @@ static CGROUP: Flag = Flag::new(
 );
 static IGNORE_PAUSED: Flag =
     Flag::switch("ignore-paused", "Enter a paused container too; the process waits there until it is resumed.");
+static EXEC_CPUS: Flag = Flag::new(
+    "exec-cpus",
+    Value::Text("LIST"),
+    "The CPUs to run on, such as 0-3,7. The default is config.json's execCPUAffinity, else the container's annotation \
+     io.nfrun.exec-cpus, else every CPU that its cgroup allows.",
+);
 
 fn run(call: &Call<'_>) -> Result<u8, Failure> {
     exec(call).map_err(|failure| failure.during("exec failed").exit(255))
@@ -113,6 +120,7 @@ fn options(arguments: &Arguments) -> Result<ExecOptions, Failure> {
         preserve_fds: arguments.number(&PRESERVE_FDS)?,
         cgroup: arguments.texts(&CGROUP)?,
         ignore_paused: arguments.on(&IGNORE_PAUSED),
+        exec_cpus: arguments.text(&EXEC_CPUS)?,
     })
 }
 

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::launch::Launch;
 use super::store::{self, Directory, Locked, START_SOCKET, State};
-use super::{CgroupManager, ContainerId, CreateOptions, Globals, cleanup, fault, identity, links, terminal};
+use super::{
+    CgroupManager, ContainerId, CreateOptions, Globals, attributes, cleanup, fault, identity, links, terminal,
+};
 use crate::bundle::create::{Circumstances, Planned};
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::{self, Config, Plan};
 use crate::init::program::Source;
-use crate::init::user::plan::{Limit, limit_name};
 use crate::network::Origin;
 use crate::sys::spawn::Spawned;
 use crate::undo::{self, Head, Identity, Line, Networks};
@@ -185,11 +186,11 @@ impl<'a> Creation<'a> {
                     self.append(&[Line::LinksLeft])?;
                     links::let_go(self.directory()?)?;
                 }
-                RuntimeStep::Limits(limits) => set_limits(launch.init()?.pid, limits)?,
-                RuntimeStep::OomScoreAdj(score) => {
-                    let path = format!("/proc/{}/oom_score_adj", launch.init()?.pid);
-                    std::fs::write(&path, score.to_string())
-                        .context(|| format!("process.oomScoreAdj: write {score} to {path}"))?;
+                RuntimeStep::Limits(_)
+                | RuntimeStep::OomScoreAdj(_)
+                | RuntimeStep::Scheduling(_)
+                | RuntimeStep::IoPriority(_) => {
+                    attributes::set(step, launch.init()?.pid, self.planned.place.as_ref())?;
                 }
                 RuntimeStep::Save => self.save(launch.init()?, launch.program())?,
             }
@@ -324,14 +325,4 @@ pub fn hand_out(process: &Spawned, pid_file: Option<&Path>, pidfd_socket: Option
 fn intents(place: &cgroup::Place) -> Vec<Line> {
     let leaves: Vec<_> = place.cgroups.iter().map(|cgroup| PathBuf::from(cgroup.dir())).collect();
     place.missing_dirs().into_iter().map(|path| Line::Cgroup { leaf: leaves.contains(&path), path }).collect()
-}
-
-/// Sets a process's limits: prlimit(2).
-pub fn set_limits(pid: i32, limits: &[Limit]) -> Result<()> {
-    limits.iter().try_for_each(|&(resource, soft, hard)| {
-        crate::sys::set_limit(pid, resource, soft, hard).context(|| {
-            let name = limit_name(resource);
-            format!("process.rlimits: set {name} soft {soft} hard {hard} (a hard limit is raised only with CAP_SYS_RESOURCE)")
-        })
-    })
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, Spec};
 
-use super::create::{hand_out, set_limits};
+use super::attributes;
+use super::create::hand_out;
 use super::launch::Launch;
 use super::store::State;
 use super::terminal::{self, Foreground, Terminal};
@@ -13,6 +14,7 @@ use super::{ContainerId, ExecOptions, Globals, Status, identity, status};
 use crate::bundle::exec::Circumstances;
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::{self, Plan, config};
+use crate::init::attributes::plan as attributes_plan;
 use crate::init::guard::{Guard, stands};
 use crate::init::program::Source;
 use crate::sys::spawn::Spawned;
@@ -40,6 +42,8 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
         place: place.as_ref(),
         keyring: state.own_keyring.then_some(id.as_str()),
         namespaces: joinable(&state)?,
+        cpus: options.exec_cpus.as_deref(),
+        annotated_cpus: attributes_plan::exec_cpus(&state.annotations),
         root: &PathBuf::from(format!("/proc/{}/root", state.init.pid)),
     };
     let plan = bundle::exec::plan(&process, &around)?;
@@ -109,7 +113,7 @@ fn start(
                 hand_out(launch.init()?, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?
             }
             RuntimeStep::Release => launch.release()?,
-            RuntimeStep::Limits(limits) => set_limits(launch.init()?.pid, limits)?,
+            step if attributes::set(step, launch.init()?.pid, place)? => {}
             step => return Err(Error::new(format!("an exec has no step such as: {step}"))),
         }
     }
@@ -159,6 +163,15 @@ fn with_the_containers_own(mut process: Process, first: Option<&Process>) -> Pro
     }
     if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
         process.set_rlimits(first.and_then(|first| first.rlimits().clone()));
+    }
+    if process.scheduler().is_none() {
+        process.set_scheduler(first.and_then(|first| first.scheduler().clone()));
+    }
+    if process.io_priority().is_none() {
+        process.set_io_priority(first.and_then(|first| *first.io_priority()));
+    }
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(first.and_then(|first| first.exec_cpu_affinity().clone()));
     }
     process
 }

@@ -2,6 +2,7 @@
 //! state on disk. Nothing here reads the command line or prints. Data comes from `bundle` as a plan and goes to the
 //! kernel, and to one state directory per container.
 
+mod attributes;
 mod cleanup;
 mod copy_up;
 mod create;
@@ -157,6 +158,8 @@ pub struct ExecOptions {
     pub env: Vec<String>,
     /// Return once the process runs.
     pub detach: bool,
+    /// The CPUs to run on, before and after it enters the container's cgroups: a list such as `0-3,7`.
+    pub exec_cpus: Option<String>,
     /// Capabilities added to the container's own.
     pub caps: Vec<String>,
     /// An SELinux label.

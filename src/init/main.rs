@@ -25,6 +25,7 @@ macro_rules! families {
     )*};
 }
 families!(
+    attributes,
     capabilities,
     cgroups,
     control,
@@ -107,5 +108,6 @@ fn perform(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
         Step::Capabilities(step) => capabilities::run::run(step),
         Step::Seccomp(step) => seccomp::run::run(step),
         Step::Exec(step) => exec::run::run(step, context),
+        Step::Attributes(step) => attributes::run::run(step),
     }
 }

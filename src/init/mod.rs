@@ -2,6 +2,7 @@
 //! makes of the spec and says of a step; `run.rs` is compiled into the init program alone (main.rs, Cargo.toml), which
 //! build.rs builds and this module embeds. Data comes from `bundle` as a Spec and goes into a [`program::Program`].
 
+pub mod attributes;
 pub mod capabilities;
 pub mod cgroups;
 pub mod control;

@@ -2,11 +2,11 @@
 
 use super::wire::{Reader, Sink, Wire};
 pub use super::{
-    capabilities::step::Step as Capabilities, cgroups::step::Step as Cgroups, control::step::Step as Control,
-    devices::step::Step as Devices, exec::step::Step as Exec, mounts::step::Step as Mounts,
-    namespaces::step::Step as Namespaces, paths::step::Step as Paths, rootfs::step::Step as Rootfs,
-    seccomp::step::Step as Seccomp, sysctls::step::Step as Sysctls, terminal::step::Step as Terminal,
-    user::step::Step as User,
+    attributes::step::Step as Attributes, capabilities::step::Step as Capabilities, cgroups::step::Step as Cgroups,
+    control::step::Step as Control, devices::step::Step as Devices, exec::step::Step as Exec,
+    mounts::step::Step as Mounts, namespaces::step::Step as Namespaces, paths::step::Step as Paths,
+    rootfs::step::Step as Rootfs, seccomp::step::Step as Seccomp, sysctls::step::Step as Sysctls,
+    terminal::step::Step as Terminal, user::step::Step as User,
 };
 
 macro_rules! families {
@@ -65,6 +65,8 @@ families! {
     Seccomp<'a> = 11,
     /// The working directory and the command.
     Exec<'a> = 12,
+    /// Where the process runs, where its memory lies, how it sees the machine.
+    Attributes<'a> = 13,
 }
 
 /// What stands before the steps: the numbers of the descriptors, known only once they are open.

@@ -249,6 +249,21 @@ pub fn setrlimit(resource: u32, soft: u64, hard: u64) -> Outcome {
     sys!(__NR_prlimit64, 0, resource, limit.as_ptr(), 0).map(drop)
 }
 
+/// sched_setaffinity(2) of the caller: bit N of the mask for CPU N.
+pub fn set_affinity(mask: &[u8]) -> Outcome {
+    sys!(__NR_sched_setaffinity, 0, mask.len(), mask.as_ptr()).map(drop)
+}
+
+/// set_mempolicy(2): bit N of the mask for node N, in whole words; the kernel takes one bit off the length.
+pub fn set_memory_policy(mode: u32, nodes: &[u8]) -> Outcome {
+    let (mask, bits) = if nodes.is_empty() { (0, 0) } else { (nodes.as_ptr() as usize, nodes.len() * 8 + 1) };
+    sys!(__NR_set_mempolicy, mode, mask, bits).map(drop)
+}
+
+pub fn personality(persona: u32) -> Outcome {
+    sys!(__NR_personality, persona).map(drop)
+}
+
 pub fn umask(mask: u32) {
     let _ = sys!(__NR_umask, mask);
 }

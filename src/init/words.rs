@@ -25,6 +25,7 @@ impl Display for Step<'_> {
                 write!(f, "load seccomp filter of {} instructions, flags {flags:#x}", program.0.len() / 8)
             }
             Self::Exec(step) => exec(step, f),
+            Self::Attributes(step) => attributes(step, f),
         }
     }
 }
@@ -172,6 +173,18 @@ fn capabilities(step: &step::Capabilities, f: &mut Formatter<'_>) -> fmt::Result
     }
 }
 
+fn attributes(step: &step::Attributes, f: &mut Formatter<'_>) -> fmt::Result {
+    use super::attributes::{list::list, plan};
+    use step::Attributes::*;
+    match step {
+        Affinity { cpus, setting } => write!(f, "run on CPUs {} ({setting})", list(cpus.0)),
+        ResetAffinity {} => f.write_str("run on every CPU of the cpuset"),
+        MemoryPolicy { mode, nodes } => write!(f, "set memory policy {}", plan::memory_policy_name(*mode, nodes.0)),
+        Personality { persona: 0 } => f.write_str("set personality LINUX"),
+        Personality { .. } => f.write_str("set personality LINUX32"),
+    }
+}
+
 fn exec(step: &step::Exec, f: &mut Formatter<'_>) -> fmt::Result {
     use step::Exec::*;
     match step {
@@ -210,6 +223,15 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
     let way_out = match step {
         Step::User(step::User::Limit { .. }) if failure.errno == libc::EPERM => {
             " (the caller lacks CAP_SYS_RESOURCE to raise a hard limit; lower process.rlimits)"
+        }
+        Step::Attributes(step::Attributes::Affinity { .. }) if failure.errno == libc::EINVAL => {
+            " (none of these CPUs is online and in the cpuset: see Cpus_allowed_list in /proc/PID/status)"
+        }
+        Step::Attributes(step::Attributes::MemoryPolicy { .. }) if failure.errno == libc::EINVAL => {
+            " (linux.memoryPolicy: none of the nodes has memory and is in cpuset.mems, or this kernel lacks the mode: set_mempolicy(2))"
+        }
+        Step::Attributes(step::Attributes::MemoryPolicy { .. }) if failure.errno == libc::ENOSYS => {
+            " (linux.memoryPolicy: this kernel is built without NUMA)"
         }
         Step::Cgroups(_) if failure.errno == libc::ENOSPC => " (cpuset.cpus or cpuset.mems of the cgroup is empty)",
         Step::Mounts(step::Mounts::New { .. }) if failure.errno == libc::ENODEV => {

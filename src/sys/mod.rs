@@ -5,6 +5,7 @@ pub mod mount;
 pub mod net;
 pub mod path;
 pub mod pidfd;
+pub mod sched;
 pub mod spawn;
 pub mod userns;
 

@@ -1,0 +1,22 @@
+//! Attributes of the process.
+
+use super::step::Step;
+use crate::failure::Failure;
+use crate::sys;
+
+pub fn run(step: Step<'static>) -> Result<(), Failure> {
+    let outcome = match step {
+        Step::Affinity { cpus, .. } => sys::set_affinity(cpus.0),
+        Step::ResetAffinity {} => reset_affinity(),
+        Step::MemoryPolicy { mode, nodes } => sys::set_memory_policy(mode, nodes.0),
+        Step::Personality { persona } => sys::personality(persona),
+    };
+    Ok(outcome?)
+}
+
+/// The caller's own choice of CPUs, which a change of cpuset keeps since Linux 6.2, is not the container's.
+fn reset_affinity() -> sys::Outcome {
+    // One bit for each CPU that Linux can have (NR_CPUS).
+    let every = [0xffu8; 1024];
+    sys::set_affinity(&every)
+}
