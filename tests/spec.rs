@@ -227,10 +227,14 @@ fn config_json_is_not_read_again_once_a_container_is_created() {
     c.save();
     c.start();
     assert_eq!(lines.line(), "as created");
-    assert!(!c.exec(&["env"]).ok().contains("CHANGED"), "exec takes the process as it was created");
+    if !is_reference() {
+        assert!(!c.exec(&["env"]).ok().contains("CHANGED"), "exec takes the process as it was created");
+    }
     assert!(c.state()["annotations"].is_null());
     fs::remove_file(c.bundle.join("config.json")).unwrap();
-    assert_eq!(c.exec(&["echo", "still"]).ok(), "still");
+    if !is_reference() {
+        assert_eq!(c.exec(&["echo", "still"]).ok(), "still");
+    }
     c.on_id(&["delete", "--force"]).ok();
 }
 
@@ -365,6 +369,7 @@ fn delete_leaves_what_the_container_did_not_make() {
 
 #[test]
 fn masked_and_read_only_paths_have_to_be_absolute() {
+    not_in_runc!("it takes them as below its own directory");
     refused(
         |config| config["linux"]["maskedPaths"] = json!(["/proc/kcore", "proc/keys"]),
         &["maskedPaths[1]", "proc/keys"],
@@ -390,6 +395,7 @@ fn a_cgroups_path_leads_to_the_same_place_each_time() {
             c.on_id(&["delete", "--force"]).ok();
         }
     }
+    not_in_runc!("1.1 takes the host's root as a container's cgroup");
     refused(|config| config["linux"]["cgroupsPath"] = json!("/"), &["linux.cgroupsPath"]);
 }
 
@@ -473,14 +479,12 @@ fn unified_settings_are_refused_where_no_v2_controller_is() {
     if controllers.contains("memory") {
         skip!("cgroup2 has the memory controller here");
     }
-    refused(
-        |config| config["linux"]["resources"]["unified"] = json!({"memory.high": "1000000"}),
-        &["linux.resources.unified"],
-    );
+    refused(|config| config["linux"]["resources"]["unified"] = json!({"memory.high": "1000000"}), &["unified"]);
 }
 
 #[test]
 fn a_burst_above_its_quota_is_refused() {
+    not_in_runc!("burst came in 1.2");
     refused(
         |config| config["linux"]["resources"]["cpu"] = json!({"quota": 10000, "period": 100_000, "burst": 20000}),
         &["linux.resources.cpu.burst", "cpu.cfs_burst_us"],

@@ -214,15 +214,28 @@ fn check_version(version: Option<&Value>) -> Result<()> {
     let Some(text) = version.as_str() else {
         return Err(Error::invalid(format!("ociVersion: {version} is not text such as \"1.3.0\"")));
     };
-    let core = text.split(['-', '+']).next().unwrap_or_default();
-    let parts: Vec<_> = core.split('.').map(str::parse::<u32>).collect();
-    match parts.as_slice() {
-        [Ok(0 | 1), Ok(_), Ok(_)] => Ok(()),
-        [Ok(major), Ok(_), Ok(_)] => {
+    match major_of(text) {
+        Some("0" | "1") => Ok(()),
+        Some(major) => {
             Err(Error::invalid(format!("ociVersion: {text}: version {major} is not known; nfrun knows up to 1.3")))
         }
-        _ => Err(Error::invalid(format!("ociVersion: {text:?} is not a version such as \"1.3.0\""))),
+        None => Err(Error::invalid(format!("ociVersion: {text:?} is not a version such as \"1.3.0\""))),
     }
+}
+
+/// The major number of a semantic version 2.0.0; None of any other text.
+fn major_of(text: &str) -> Option<&str> {
+    let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
+    let (core, pre) = text.split_once('-').map_or((text, None), |(core, pre)| (core, Some(pre)));
+    let word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let digits = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = |number: &str| number == "0" || !number.starts_with('0');
+    let numbers: Vec<_> = core.split('.').collect();
+    let right = numbers.len() == 3
+        && numbers.iter().all(|number| word(number) && digits(number) && plain(number))
+        && pre.is_none_or(|pre| pre.split('.').all(|part| word(part) && (!digits(part) || plain(part))))
+        && build.is_none_or(|build| build.split('.').all(word));
+    right.then(|| numbers[0])
 }
 
 /// Asks for what is required of the objects below `root`, which is where the document itself stands.
@@ -363,6 +376,12 @@ mod tests {
         assert!(refused(r#"{"ociVersion":"2.0.0"}"#).contains("version 2 is not known"));
         assert!(refused(r#"{"ociVersion":1}"#).contains("ociVersion: 1 is not text"));
         assert!(refused("").contains("is empty"));
+        for text in ["1.3", "1.3.0.0", "01.3.0", "1.3.0-", "1.3.0-rc..1", "1.3.0-01", "1.3.0+", "1.3.x", "v1.3.0", ""] {
+            assert_eq!(major_of(text), None, "{text}");
+        }
+        for text in ["1.3.0", "1.0.2-dev", "1.0.0-rc.5+a.001-b", "1.0.0-rc5-dev"] {
+            assert_eq!(major_of(text), Some("1"), "{text}");
+        }
     }
 
     #[test]

@@ -89,10 +89,11 @@ fn mask(set: &Option<Capabilities>) -> u64 {
     names.fold(0, |mask, capability| mask | number(&capability.to_string()).map_or(0, |number| 1 << number))
 }
 
-/// The names of a mask.
+/// The names of a mask, in the kernel's order.
 fn names(mask: u64) -> String {
-    let all = caps::all().into_iter().filter(|capability| mask >> capability.index() & 1 != 0);
-    all.map(|capability| capability.to_string()).collect::<Vec<_>>().join(", ")
+    let mut all: Vec<_> = caps::all().into_iter().filter(|capability| mask >> capability.index() & 1 != 0).collect();
+    all.sort_unstable_by_key(caps::Capability::index);
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// A capability's number, by its name with or without CAP_.
@@ -125,6 +126,11 @@ mod tests {
         assert_eq!((all.effective, all.inheritable, all.ambient), (kill, kill, kill));
         let some = Sets::read(Some(&sets), Some(chown));
         assert_eq!((some.permitted, some.effective, some.inheritable, some.ambient), (chown, 0, 0, 0));
+    }
+
+    #[test]
+    fn names_come_in_the_kernels_order() {
+        assert_eq!(names(1 << 29 | 1 << 5 | 1), "CAP_CHOWN, CAP_KILL, CAP_AUDIT_WRITE");
     }
 
     #[test]
