@@ -238,6 +238,25 @@ fn config_json_is_not_read_again_once_a_container_is_created() {
     c.on_id(&["delete", "--force"]).ok();
 }
 
+#[test]
+fn ids_that_the_user_namespace_does_not_map_are_refused_by_name() {
+    not_in_runc!("in other words");
+    for (field, user) in [
+        ("process.user.uid: 1000", json!({"uid": 1000, "gid": 0})),
+        ("process.user.gid: 1000", json!({"uid": 0, "gid": 1000})),
+        ("process.user.additionalGids[1]: 1000", json!({"uid": 0, "gid": 0, "additionalGids": [7, 1000]})),
+    ] {
+        let edit = |config: &mut Value| {
+            push(&mut config["linux"]["namespaces"], json!({"type": "user"}));
+            let map = json!([{"containerID": 0, "hostID": 100_000, "size": 1000}]);
+            config["linux"]["uidMappings"] = map.clone();
+            config["linux"]["gidMappings"] = map;
+            config["process"]["user"] = user;
+        };
+        refused(edit, &[field, "is not mapped in the user namespace"]);
+    }
+}
+
 /// The capabilities that this test's process has, as a mask.
 fn held() -> u64 {
     u64::from_str_radix(&proc_status(std::process::id() as i32, "CapPrm"), 16).unwrap()
@@ -530,7 +549,7 @@ fn with_one_of_everything(config: &mut Value) {
         "throttleReadIOPSDevice": throttle, "throttleWriteIOPSDevice": throttle});
     config["linux"]["resources"]["hugepageLimits"] = json!([{"pageSize": "2MB", "limit": 0}]);
     config["linux"]["resources"]["network"] = json!({"priorities": [{"name": "lo", "priority": 1}]});
-    config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_DEFAULT", "nodes": ""});
+    config["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0"});
     config["linux"]["personality"] = json!({"domain": "LINUX"});
     config["process"]["terminal"] = json!(true);
     config["process"]["consoleSize"] = json!({"height": 25, "width": 80});

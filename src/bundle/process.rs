@@ -73,6 +73,11 @@ impl Surroundings<'_> {
             if !ids::is_mapped(gids, ids.gid()) {
                 return unmapped("gid", ids.gid());
             }
+            for (i, group) in ids.additional_gids().iter().flatten().enumerate() {
+                if !ids::is_mapped(gids, *group) {
+                    return unmapped(&format!("additionalGids[{i}]"), *group);
+                }
+            }
         }
         if process.terminal().unwrap_or(false) {
             draft.step(terminal::step::Step::Attach {});
