@@ -11,6 +11,7 @@ pub mod container;
 mod error;
 pub mod init;
 pub mod network;
+pub mod resctrl;
 pub mod seccomp;
 pub mod sys;
 pub mod timestamp;

@@ -255,6 +255,6 @@ fn unknown_words_of_seccomp_devices_and_propagation_are_named() {
 
 #[test]
 fn what_this_version_does_not_have_is_refused_by_name() {
-    refused_by_ours(|config| config["linux"]["intelRdt"] = json!({"closID": "x"}), &["intelRdt"]);
+    refused_by_ours(|config| config["linux"]["intelRdt"] = json!({"closID": "x"}), &["linux.intelRdt", "resctrl"]);
     refused_by_ours(|config| config["process"]["apparmorProfile"] = json!("nfrun-test"), &["apparmor"]);
 }

@@ -140,7 +140,7 @@ fn every_command_has_a_help_with_its_flags() {
         (
             "update",
             "resources memory memory-reservation memory-swap cpu-share cpu-quota cpu-period cpu-burst cpu-rt-period \
-             cpu-rt-runtime cpuset-cpus cpuset-mems cpu-idle blkio-weight pids-limit",
+             cpu-rt-runtime cpuset-cpus cpuset-mems cpu-idle blkio-weight pids-limit l3-cache-schema mem-bw-schema",
         ),
     ] {
         assert!(whole.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command}");

@@ -122,6 +122,19 @@ fn what_this_kernel_lacks_is_refused_by_its_property() {
 }
 
 #[test]
+fn a_class_of_service_is_refused_where_the_processor_has_none() {
+    if fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ") {
+        skip!("this host has resctrl");
+    }
+    let c = Container::idle().up();
+    let before = all_limits(&c);
+    update(&c, &["--l3-cache-schema", "L3:0=f", "--pids-limit", "5"])
+        .fails(1, &["Intel RDT/CAT: l3 cache schema is not enabled"]);
+    update(&c, &["--mem-bw-schema", "MB:0=50"]).fails(1, &["Intel RDT/MBA: memory bandwidth schema is not enabled"]);
+    assert_eq!(all_limits(&c), before);
+}
+
+#[test]
 fn a_wrong_value_is_refused_with_its_flag() {
     let c = Container::idle().up();
     for (flag, value) in [

@@ -17,6 +17,7 @@ use crate::init::namespaces::plan::{self as namespaces, Namespaces};
 use crate::init::program::Draft;
 use crate::init::user::plan::Limit;
 use crate::init::{attributes, control, devices, exec, mounts, paths, rootfs, sysctls, terminal, user};
+use crate::resctrl;
 use crate::{Context, Error, Result};
 
 /// What decides about a plan besides config.json.
@@ -51,6 +52,8 @@ pub struct Planned {
     pub rootfs: PathBuf,
     /// The container's place among the cgroups.
     pub place: Option<cgroup::Place>,
+    /// Its class of service.
+    pub rdt: Option<resctrl::Group>,
     /// The namespaces that it does not share with its creator.
     pub namespaces: u64,
 }
@@ -128,11 +131,7 @@ impl Planner<'_> {
             ];
             lists.into_iter().flatten().any(|list| !list.is_empty())
         });
-        let later = [
-            ("hooks", hooks),
-            ("linux.mountLabel", given(linux.mount_label())),
-            ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ];
+        let later = [("hooks", hooks), ("linux.mountLabel", given(linux.mount_label()))];
         for (field, _) in later.into_iter().filter(|(_, asked)| *asked) {
             self.later(field)?;
         }
@@ -151,6 +150,7 @@ impl Planner<'_> {
         // Whatever CPUs the caller runs on, the container has those of its cpuset.
         attributes::plan::Affinity::check(process, self.spec.annotations().as_ref())?;
         attributes::plan::Affinity::default().after_the_join(&mut draft);
+        let rdt = self.class_of_service(&mut first)?;
         let maps = self.id_maps()?;
         let none = HashMap::new();
         let clocks = namespaces::clock_offsets(self.linux.time_offsets().as_ref().unwrap_or(&none), &self.namespaces)?;
@@ -186,6 +186,8 @@ impl Planner<'_> {
         let mut between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps), moves.as_ref());
         let score = score.filter(|_| own_user).map(RuntimeStep::OomScoreAdj);
         let by_runtime = process::by_runtime(process, limits_by_runtime)?.into_iter().chain(score);
+        let enter = rdt.clone().map(|group| RuntimeStep::Resctrl(group.root.clone(), resctrl::Step::Enter(group)));
+        let by_runtime = by_runtime.chain(enter);
         // Before the save, which the release follows: what fails leaves no state, and no pid file.
         let save = between.len() - 2;
         between.splice(save..save, by_runtime.map(|step| (ready, step)));
@@ -196,7 +198,19 @@ impl Planner<'_> {
             RuntimeStep::Spawn { kinds: self.namespaces.at_clone(), maps: maps.filter(|_| late_maps.is_none()) };
         let mut plan = Plan::assemble(first, spawn, draft, between);
         plan.notes = self.notes;
-        Ok(Planned { plan, rootfs: self.rootfs, place, namespaces: self.namespaces.all() })
+        Ok(Planned { plan, rootfs: self.rootfs, place, rdt, namespaces: self.namespaces.all() })
+    }
+
+    /// linux.intelRdt: made before init is, which enters it once it waits.
+    fn class_of_service(&mut self, first: &mut Vec<RuntimeStep>) -> Result<Option<resctrl::Group>> {
+        let Some(rdt) = self.linux.intel_rdt() else { return Ok(None) };
+        if !self.around.look {
+            self.notes.push("linux.intelRdt".to_owned());
+            return Ok(None);
+        }
+        let (steps, group) = resctrl::plan(rdt, self.around.id, self.around.mount_table)?;
+        first.extend(steps.into_iter().map(|step| RuntimeStep::Resctrl(group.root.clone(), step)));
+        Ok(Some(group))
     }
 
     /// The interfaces that are moved, before init sets what their sysctls may name.
@@ -216,7 +230,7 @@ impl Planner<'_> {
         }
         let mut plan = Plan::default();
         plan.notes = self.notes;
-        Ok(Planned { plan, rootfs: self.rootfs, place: None, namespaces: self.namespaces.all() })
+        Ok(Planned { plan, rootfs: self.rootfs, place: None, rdt: None, namespaces: self.namespaces.all() })
     }
 
     fn cgroups(&self, first: &mut Vec<RuntimeStep>, draft: &mut Draft) -> Result<Option<cgroup::Place>> {

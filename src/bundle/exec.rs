@@ -24,6 +24,8 @@ pub struct Circumstances<'a> {
     /// The container's id where it has a session keyring of its own: without joining it the process would keep the
     /// caller's, with the host's keys.
     pub keyring: Option<&'a str>,
+    /// The container's class of service.
+    pub rdt: Option<&'a crate::resctrl::Group>,
     /// The namespaces that it does not share with the host: CLONE_NEW* flags.
     pub namespaces: u64,
     /// The CPUs to run on that the command line names.
@@ -69,6 +71,9 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
     let spawn = RuntimeStep::Spawn { kinds: 0, maps: None };
     let mut between = vec![(ready, RuntimeStep::AwaitInit)];
     between.extend(process::by_runtime(process, limits_by_runtime)?.into_iter().map(|step| (ready, step)));
+    if let Some(group) = around.rdt.cloned() {
+        between.push((ready, RuntimeStep::Resctrl(group.root.clone(), crate::resctrl::Step::Enter(group))));
+    }
     between.extend([(ready, RuntimeStep::Save), (ready, RuntimeStep::Release)]);
     Ok(Plan::assemble(Vec::new(), spawn, draft, between))
 }

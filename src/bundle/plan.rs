@@ -11,6 +11,7 @@ use crate::init::namespaces::plan::names;
 use crate::init::program::{Draft, MapMount, Program, Request, Source};
 use crate::init::user::plan::{Limit, limit_name};
 use crate::network::Origin;
+use crate::resctrl;
 use crate::sys::sched::{IoPriority, Scheduling};
 
 /// A step of the runtime.
@@ -21,6 +22,8 @@ pub enum RuntimeStep {
     MakeState,
     /// A step of the cgroup family.
     Cgroup(cgroup::Step),
+    /// A step about a class of service of the processor's caches and memory bandwidth, on a resctrl mounted there.
+    Resctrl(String, resctrl::Step),
     /// Open something for init, as the slot of this number.
     Open(u32, Source),
     /// Start init in new namespaces.
@@ -63,6 +66,7 @@ impl Display for RuntimeStep {
         match self {
             Self::MakeState => f.write_str("make the state directory and write the undo record"),
             Self::Cgroup(step) => step.fmt(f),
+            Self::Resctrl(_, step) => step.fmt(f),
             Self::Open(_, source) => source.fmt(f),
             Self::Spawn { kinds, maps } => {
                 write!(f, "start init in new namespaces {}", names(*kinds))?;

@@ -38,6 +38,8 @@ pub(super) static COMMAND: Command = Command {
         &MEMORY_RESERVATION,
         &MEMORY_SWAP,
         &PIDS_LIMIT,
+        &L3_CACHE_SCHEMA,
+        &MEM_BW_SCHEMA,
     ],
     words: (1, 1),
     order: Order::Anywhere,
@@ -48,7 +50,7 @@ static RESOURCES: Flag = Flag::new(
     "resources",
     Value::File("FILE"),
     "Read what to change from a JSON file that looks like config.json's linux.resources, or from stdin for -. All flags \
-     below are ignored then.",
+     below are ignored then, but for the schemas.",
 )
 .letter('r');
 static BLKIO_WEIGHT: Flag = Flag::new("blkio-weight", Value::Text("N"), "The share of block I/O, from 10 to 1000.");
@@ -79,6 +81,17 @@ static MEMORY_RESERVATION: Flag =
 static MEMORY_SWAP: Flag = Flag::new("memory-swap", Value::Text("SIZE"), "The limit of memory and swap together.");
 static PIDS_LIMIT: Flag =
     Flag::new("pids-limit", Value::Text("N"), "The number of processes and threads; -1 is no limit.");
+
+static L3_CACHE_SCHEMA: Flag = Flag::new(
+    "l3-cache-schema",
+    Value::Text("SCHEMA"),
+    "The part of the processors' caches to use (Intel RDT), such as L3:0=ff;1=f0.",
+);
+static MEM_BW_SCHEMA: Flag = Flag::new(
+    "mem-bw-schema",
+    Value::Text("SCHEMA"),
+    "The memory bandwidth to use (Intel RDT), such as MB:0=50;1=100.",
+);
 
 /// How a flag's text becomes a number or a list.
 #[derive(Clone, Copy)]
@@ -113,9 +126,15 @@ const MOST_BYTES: u64 = 16 << 20;
 
 fn run(call: &Call<'_>) -> Result<u8, Failure> {
     let id = call.arguments.id()?;
-    let changes = match call.arguments.last(&RESOURCES) {
-        Some(path) => Changes { resources: read(Path::new(path))?, source: Some(PathBuf::from(path)) },
-        None => Changes { resources: from_flags(call.arguments)?, source: None },
+    let (resources, source) = match call.arguments.last(&RESOURCES) {
+        Some(path) => (read(Path::new(path))?, Some(PathBuf::from(path))),
+        None => (from_flags(call.arguments)?, None),
+    };
+    let changes = Changes {
+        resources,
+        source,
+        l3_cache_schema: call.arguments.text(&L3_CACHE_SCHEMA)?,
+        mem_bw_schema: call.arguments.text(&MEM_BW_SCHEMA)?,
     };
     container::update(call.globals, &id, &changes)?;
     Ok(0)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::store::{self, Directory, Locked};
 use super::{ContainerId, Globals, PATIENCE, Status, fault, identity, links, status};
 use crate::undo::{self, Identity, Undo};
-use crate::{Error, Kind, Result, cgroup, sys};
+use crate::{Error, Kind, Result, cgroup, resctrl, sys};
 
 /// Removes a stopped container; with `force` one in any state, and none that does not exist.
 pub fn delete(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
@@ -82,6 +82,7 @@ pub fn undo(locked: Locked) -> Result<()> {
             Undo::BringBack { origin, index, networks } => {
                 links::bring_back(&locked.directory, *networks, origin, *index)?;
             }
+            Undo::RemoveResctrl { path, inode, own } => resctrl::remove(path, *inode, *own)?,
             Undo::LetNetworksGo => links::let_go(&locked.directory)?,
             Undo::RemoveCgroup { path, inode, .. } => drop(cgroup::remove_unused(path, *inode)?),
         }

@@ -16,7 +16,7 @@ use crate::init::program::Source;
 use crate::network::Origin;
 use crate::sys::spawn::Spawned;
 use crate::undo::{self, Head, Identity, Line, Networks};
-use crate::{Context, Error, Result, cgroup, timestamp};
+use crate::{Context, Error, Result, cgroup, resctrl, timestamp};
 
 /// Creates a container from a bundle and leaves it waiting for `start`.
 pub fn create(globals: &Globals, id: &ContainerId, options: &CreateOptions) -> Result<()> {
@@ -157,6 +157,12 @@ impl<'a> Creation<'a> {
             match step {
                 RuntimeStep::MakeState => self.make_state(&plan)?,
                 RuntimeStep::Cgroup(step) => identities.extend(made.run(step)?),
+                RuntimeStep::Resctrl(_, resctrl::Step::Enter(group)) => group.enter(launch.init()?.pid)?,
+                RuntimeStep::Resctrl(root, step) => {
+                    if let Some(made) = step.run(root)? {
+                        self.append(&[Line::Made { path: made.path.into(), inode: made.inode }])?;
+                    }
+                }
                 RuntimeStep::Open(slot, source) => {
                     self.note_made(&mut identities)?;
                     self.open(&mut launch, *slot, source, &mut console)?;
@@ -228,6 +234,7 @@ impl<'a> Creation<'a> {
         let mut intents = self.planned.place.as_ref().map(intents).unwrap_or_default();
         let claimed = self.refuse_claimed_cgroup(&intents);
         intents.extend(plan.runtime_steps().filter_map(|(_, step)| match step {
+            RuntimeStep::Resctrl(_, step) => resctrl_intent(step),
             RuntimeStep::HoldNetwork => Some(Line::HoldNetworks),
             RuntimeStep::MoveLink(origin) => Some(Line::Link(Box::new(origin.clone()))),
             _ => None,
@@ -297,6 +304,7 @@ impl<'a> Creation<'a> {
             program,
             namespaces: self.planned.namespaces,
             place: self.planned.place.clone(),
+            rdt: self.planned.rdt.clone(),
             own_keyring: !self.options.no_new_keyring,
             updates: 0,
             annotations: annotations.into_iter().collect(),
@@ -325,4 +333,10 @@ pub fn hand_out(process: &Spawned, pid_file: Option<&Path>, pidfd_socket: Option
 fn intents(place: &cgroup::Place) -> Vec<Line> {
     let leaves: Vec<_> = place.cgroups.iter().map(|cgroup| PathBuf::from(cgroup.dir())).collect();
     place.missing_dirs().into_iter().map(|path| Line::Cgroup { leaf: leaves.contains(&path), path }).collect()
+}
+
+/// A directory of resctrl that does not exist yet and will be made.
+pub fn resctrl_intent(step: &resctrl::Step) -> Option<Line> {
+    let (dir, own) = step.makes().filter(|(dir, _)| !Path::new(dir).exists())?;
+    Some(Line::Resctrl { path: dir.into(), own })
 }

@@ -128,7 +128,10 @@ fn place_of(state: &State) -> Result<&Place> {
 fn data(state: &State) -> Result<Data> {
     Ok(Data {
         cgroups: place_of(state)?.stats()?,
-        intel_rdt: serde_json::Value::Object(Default::default()),
+        intel_rdt: match &state.rdt {
+            Some(group) => group.stats()?,
+            None => serde_json::Value::Object(Default::default()),
+        },
         network_interfaces: interfaces(state)?,
     })
 }

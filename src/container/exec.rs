@@ -17,6 +17,7 @@ use crate::bundle::{self, Plan, config};
 use crate::init::attributes::plan as attributes_plan;
 use crate::init::guard::{Guard, stands};
 use crate::init::program::Source;
+use crate::resctrl::Step;
 use crate::sys::spawn::Spawned;
 use crate::{Context, Error, Kind, Result, cgroup};
 
@@ -40,6 +41,7 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
     let around = Circumstances {
         spec: &spec,
         place: place.as_ref(),
+        rdt: state.rdt.as_ref(),
         keyring: state.own_keyring.then_some(id.as_str()),
         namespaces: joinable(&state)?,
         cpus: options.exec_cpus.as_deref(),
@@ -113,6 +115,7 @@ fn start(
                 hand_out(launch.init()?, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?
             }
             RuntimeStep::Release => launch.release()?,
+            RuntimeStep::Resctrl(_, Step::Enter(group)) => group.enter(launch.init()?.pid)?,
             step if attributes::set(step, launch.init()?.pid, place)? => {}
             step => return Err(Error::new(format!("an exec has no step such as: {step}"))),
         }

@@ -45,6 +45,9 @@ pub struct State {
     pub namespaces: u64,
     /// Its cgroups.
     pub place: Option<cgroup::Place>,
+    /// Its class of service, which exec enters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<crate::resctrl::Group>,
     /// Whether it has a session keyring of its own, which exec joins.
     pub own_keyring: bool,
     /// How many updates have changed its resources: a record of an update that was cut short says which it was.

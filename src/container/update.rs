@@ -1,17 +1,19 @@
 //! New limits for a container that runs. An update is taken back as a whole when the kernel refuses part of it, and what
 //! there was before is on disk before the first write, so that the next command finishes what a killed one left.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::create::resctrl_intent;
 use super::store::{Locked, State, UPDATE};
 use super::{ContainerId, Globals, PATIENCE, Status, fault, status};
 use crate::bundle::config;
 use crate::cgroup::{self, Old};
-use crate::{Context, Error, Kind, Result};
+use crate::undo::{self, Line};
+use crate::{Context, Error, Kind, Result, resctrl};
 
 /// What an update is to change.
 #[derive(Debug, Default)]
@@ -21,6 +23,10 @@ pub struct Changes {
     pub resources: String,
     /// Where it was read from, for errors; none when it was made of flags.
     pub source: Option<PathBuf>,
+    /// As linux.intelRdt.l3CacheSchema.
+    pub l3_cache_schema: Option<String>,
+    /// As linux.intelRdt.memBwSchema.
+    pub mem_bw_schema: Option<String>,
 }
 
 /// The record of an update that is under way: the file `update` in the state directory.
@@ -49,6 +55,7 @@ pub fn update(globals: &Globals, id: &ContainerId, changes: &Changes) -> Result<
     if now == Status::Stopped {
         return Err(Error::new("container not running").kind_of(Kind::WrongState));
     }
+    let class = Class::plan(&state, changes)?;
     let Some(place) = &state.place else {
         return Err(Error::invalid(
             "the container has no cgroup (it was created with --cgroup-manager disabled), so nothing can be limited",
@@ -57,23 +64,115 @@ pub fn update(globals: &Globals, id: &ContainerId, changes: &Changes) -> Result<
     let spec = config::parse(state.config.get())?;
     let old = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let plan = cgroup::plan_update(place, old, &resources)?;
-    if plan.is_empty() {
+    if plan.is_empty() && class.is_none() {
         return Ok(());
     }
     let freezes = plan.at_rest && now != Status::Paused;
-    let record = Record { updates: state.updates, freezes, before: plan.before.clone() };
+    let mut before = plan.before.clone();
+    before.extend(class.iter().flat_map(|class| class.before.clone()));
+    let record = Record { updates: state.updates, freezes, before };
     fault::point();
     locked.directory.write_file(UPDATE, &serde_json::to_vec(&record)?)?;
-    let applied = apply(place, &plan, freezes);
+    let applied = apply(place, &plan, freezes).and_then(|()| {
+        let Some(class) = &class else { return Ok(()) };
+        fault::point();
+        class.apply(&locked, place).inspect_err(|_| put_back(&record.before))
+    });
     if applied.is_ok() {
         fault::point();
         state.updates += 1;
+        let document = json!({"resources": document, "intelRdt": class.as_ref().map(Class::remembered)});
         state.config = remember(&state.config, document)?;
+        if let Some(class) = class {
+            state.rdt = Some(class.group);
+        }
         locked.directory.save(&state)?;
     }
     fault::point();
     locked.directory.remove_file(UPDATE)?;
     applied
+}
+
+/// A change of the class of service.
+struct Class {
+    group: resctrl::Group,
+    /// What makes the group where the container had none.
+    steps: Vec<resctrl::Step>,
+    lines: Vec<String>,
+    before: Vec<Old>,
+    schemas: [Option<String>; 2],
+}
+
+impl Class {
+    /// None when no schema is given.
+    fn plan(state: &State, changes: &Changes) -> Result<Option<Self>> {
+        let (l3, mb) = (changes.l3_cache_schema.as_deref(), changes.mem_bw_schema.as_deref());
+        if l3.is_none() && mb.is_none() {
+            return Ok(None);
+        }
+        let table = std::fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
+        let root = resctrl::mount_point(&table);
+        let has = |resource: &str| root.is_some_and(|root| Path::new(&format!("{root}/info/{resource}")).exists());
+        let why = "resctrl is not mounted, or this processor has no such feature";
+        if l3.is_some() && !has("L3") {
+            return Err(Error::invalid(format!("Intel RDT/CAT: l3 cache schema is not enabled: {why}")));
+        }
+        if mb.is_some() && !has("MB") {
+            return Err(Error::invalid(format!("Intel RDT/MBA: memory bandwidth schema is not enabled: {why}")));
+        }
+        let lines = resctrl::lines(l3, mb, &[])?;
+        let schemas = [l3, mb].map(|schema| schema.map(str::to_owned));
+        if let Some(group) = state.rdt.clone() {
+            let text = format!("{}\n", group.schemata()?.join("\n"));
+            let before = vec![Old { path: format!("{}/schemata", group.dir), text }];
+            return Ok(Some(Self { group, steps: Vec::new(), lines, before, schemas }));
+        }
+        let (steps, group) = resctrl::plan(&no_rdt()?, &state.id, &table)?;
+        Ok(Some(Self { group, steps, lines, before: Vec::new(), schemas }))
+    }
+
+    /// Makes the group where there is none, which `delete` then removes; changes it, and moves everything in.
+    fn apply(&self, locked: &Locked, place: &cgroup::Place) -> Result<()> {
+        if self.steps.is_empty() {
+            return self.group.set(&self.lines);
+        }
+        let mut record = undo::reopen(&locked.directory)?;
+        undo::append(&mut record, &self.steps.iter().filter_map(resctrl_intent).collect::<Vec<_>>())?;
+        let mut made = Vec::new();
+        let mut enter = || -> Result<()> {
+            for step in &self.steps {
+                made.extend(step.run(&self.group.root)?);
+            }
+            let made = made.iter().map(|m| Line::Made { path: m.path.clone().into(), inode: m.inode });
+            undo::append(&mut record, &made.collect::<Vec<_>>())?;
+            self.group.set(&self.lines)?;
+            // What is forked between the two rounds by what was not in yet is caught by the second.
+            (0..2).try_for_each(|_| self.group.enter_all(&place.pids()?))
+        };
+        let entered = enter();
+        if entered.is_err() {
+            for made in &made {
+                let _ = resctrl::remove(Path::new(&made.path), Some(made.inode), true);
+            }
+        }
+        entered
+    }
+
+    fn remembered(&self) -> Value {
+        let [l3, mb] = &self.schemas;
+        json!({"l3CacheSchema": l3, "memBwSchema": mb})
+    }
+}
+
+/// `linux.intelRdt` that says nothing: a class of the container's own.
+fn no_rdt() -> Result<oci_spec::runtime::LinuxIntelRdt> {
+    Ok(serde_json::from_str("{}")?)
+}
+
+fn put_back(before: &[Old]) {
+    if let Err(left) = cgroup::put_back(before) {
+        log::warn!("the limits could not all be put back: {left}");
+    }
 }
 
 fn apply(place: &cgroup::Place, plan: &cgroup::Update, freezes: bool) -> Result<()> {
@@ -108,18 +207,14 @@ pub fn mend(locked: &Locked, state: &State) -> Result<bool> {
     Ok(thawed)
 }
 
-/// config.json with the changed resources in it, for what comes later.
+/// config.json with the changes of `linux` in it, for what comes later.
 fn remember(config: &RawValue, mut changes: Value) -> Result<Box<RawValue>> {
-    drop_unchanged(&mut changes);
+    drop_unchanged(&mut changes["resources"]);
     let mut document: Value = serde_json::from_str(config.get())?;
-    let mut place = &mut document;
-    for name in ["linux", "resources"] {
-        if !place[name].is_object() {
-            place[name] = Value::Object(Map::new());
-        }
-        place = &mut place[name];
+    if !document["linux"].is_object() {
+        document["linux"] = Value::Object(Map::new());
     }
-    merge(place, changes);
+    merge(&mut document["linux"], changes);
     Ok(serde_json::value::to_raw_value(&document)?)
 }
 
@@ -181,7 +276,6 @@ fn subject(limit: &Value) -> Option<Vec<&Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn what_changes_is_remembered_and_all_else_is_as_it_was() {
@@ -198,7 +292,9 @@ mod tests {
             "devices": [],
             "blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 16, "rate": 3}, {"major": 8, "minor": 32, "rate": 4}]},
         });
-        let new: Value = serde_json::from_str(remember(&config, changes).unwrap().get()).unwrap();
+        let new: Value =
+            serde_json::from_str(remember(&config, json!({"resources": changes, "intelRdt": null})).unwrap().get())
+                .unwrap();
         let resources = &new["linux"]["resources"];
         assert_eq!(resources["memory"], json!({"limit": 7, "swap": 9}));
         assert_eq!(resources["cpu"], json!({"burst": 0}));
@@ -213,7 +309,7 @@ mod tests {
     #[test]
     fn resources_are_remembered_where_there_were_none() {
         let config = RawValue::from_string(r#"{"ociVersion":"1.0.0"}"#.into()).unwrap();
-        let new = remember(&config, json!({"pids": {"limit": 4}})).unwrap();
+        let new = remember(&config, json!({"resources": {"pids": {"limit": 4}}})).unwrap();
         assert_eq!(new.get(), r#"{"linux":{"resources":{"pids":{"limit":4}}},"ociVersion":"1.0.0"}"#);
     }
 

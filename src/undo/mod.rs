@@ -57,6 +57,13 @@ pub enum Line {
         /// Whether it is the container's own.
         leaf: bool,
     },
+    /// A directory of resctrl that did not exist, and is going to be made. `own`: by the container's id.
+    Resctrl {
+        /// Its path.
+        path: PathBuf,
+        /// Whether it is the container's alone.
+        own: bool,
+    },
     /// A directory was made.
     Made {
         /// Its path.
@@ -105,6 +112,15 @@ pub enum Undo {
         inode: Option<u64>,
         /// Whether what runs in it is the container's.
         leaf: bool,
+    },
+    /// Remove a directory of resctrl, of this inode where it is known.
+    RemoveResctrl {
+        /// Its path.
+        path: PathBuf,
+        /// Its inode.
+        inode: Option<u64>,
+        /// Whether it is the container's alone.
+        own: bool,
     },
     /// Bring an interface back.
     BringBack {
@@ -156,6 +172,12 @@ pub fn append(file: &mut File, lines: &[Line]) -> Result<()> {
         text.push(b'\n');
     }
     file.write_all(&text).context(|| "write the undo record")
+}
+
+/// Opens the record of a state directory again, to add to it.
+pub fn reopen(directory: impl AsFd) -> Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    Ok(File::from(openat(directory, FILE, flags, Mode::empty()).context(|| "open the undo record")?))
 }
 
 /// Reads the record of a state directory; None where there is none, or not even its head was written.
@@ -214,6 +236,9 @@ impl Record {
             Line::Process(identity) => Some(Undo::EndProcess(*identity)),
             Line::Cgroup { path, leaf } => {
                 Some(Undo::RemoveCgroup { path: path.clone(), inode: inode_of(path), leaf: *leaf })
+            }
+            Line::Resctrl { path, own } => {
+                Some(Undo::RemoveResctrl { path: path.clone(), inode: inode_of(path), own: *own })
             }
             Line::HoldNetworks => Some(Undo::LetNetworksGo),
             // Before the namespaces were held nothing was moved.
