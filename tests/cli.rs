@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+#[path = "common/skip.rs"]
+mod skip;
+
 /// A directory that goes with its test.
 struct TempDir(PathBuf);
 
@@ -52,7 +55,7 @@ fn failure(words: &[&str]) -> (i32, String) {
 fn has_runc() -> bool {
     let found = Command::new("runc").arg("--version").stdout(Stdio::null()).status().is_ok();
     if !found {
-        println!("skipped: runc is not installed, there is nothing to compare with");
+        skip::note("runc is not installed, there is nothing to compare with");
     }
     found
 }

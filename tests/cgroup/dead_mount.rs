@@ -15,7 +15,7 @@ impl DeadMount {
         let device = match fs::File::options().read(true).write(true).open("/dev/fuse") {
             Ok(device) => device,
             Err(error) => {
-                println!("skipped: /dev/fuse: {error}");
+                crate::skip::note(format_args!("/dev/fuse: {error}"));
                 return None;
             }
         };
@@ -24,7 +24,7 @@ impl DeadMount {
         let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
         let none = nix::mount::MsFlags::empty();
         if let Err(error) = nix::mount::mount(Some("dead"), at.as_str(), Some("fuse"), none, Some(data.as_str())) {
-            println!("skipped: mount fuse: {error}");
+            crate::skip::note(format_args!("mount fuse: {error}"));
             return None;
         }
         let mut mount = Self { device, at };

@@ -3,6 +3,8 @@
 
 mod dead_mount;
 mod scene;
+#[path = "../common/skip.rs"]
+mod skip;
 
 use std::fs;
 use std::io::Read;

@@ -24,17 +24,17 @@ impl Scene {
     /// None, with the reason printed, where the test cannot run.
     pub fn set(name: &str, controllers: &[&str]) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
-            println!("skipped: only root may make cgroups");
+            crate::skip::note("only root may make cgroups");
             return None;
         }
         let layout = Layout::read().unwrap();
         if layout.mode() == Mode::V2 {
-            println!("skipped: this host has no cgroup v1");
+            crate::skip::note("this host has no cgroup v1");
             return None;
         }
         for controller in ["devices", "freezer"].iter().chain(controllers) {
             if !layout.hierarchies.iter().any(|hierarchy| hierarchy.has(controller)) {
-                println!("skipped: the {controller} controller is not mounted");
+                crate::skip::note(format_args!("the {controller} controller is not mounted"));
                 return None;
             }
         }

@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod events;
 pub mod install;
 pub mod outside;
+pub mod skip;
 pub mod terminal;
 
 use std::path::{Path, PathBuf};
@@ -24,10 +25,7 @@ pub use serde_json::{Value, json};
 /// Prints why a test cannot tell anything here, and leaves it.
 macro_rules! skip {
     ($($reason:tt)*) => {{
-        let test = std::thread::current().name().unwrap_or("?").to_owned();
-        let line = format!("SKIP: {test}: {}\n", format_args!($($reason)*));
-        // Not by a print macro, whose words the harness keeps to itself.
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        crate::common::skip::note(format_args!($($reason)*));
         return;
     }};
 }

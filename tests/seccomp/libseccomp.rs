@@ -21,7 +21,7 @@ impl Libseccomp {
         let built = Command::new("cc").args(["-O1", "-Wall", "-o", &helper, source, "-lseccomp"]).output();
         if !built.as_ref().is_ok_and(|built| built.status.success()) {
             assert!(std::env::var_os("NFRUN_TEST_LIBSECCOMP").is_none(), "{built:?}");
-            eprintln!("not run: no C compiler or no libseccomp-dev");
+            crate::skip::note("no C compiler or no libseccomp-dev");
             return None;
         }
         let mut child =
