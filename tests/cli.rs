@@ -1,5 +1,6 @@
 //! What the command line says without a container: help, version, spec, errors, logs, completion.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -153,6 +154,34 @@ fn every_command_has_a_help_with_its_flags() {
             assert!(help.contains(&format!("--{flag}")), "{command} --help names --{flag}");
         }
     }
+}
+
+/// The long flags that a text names.
+fn flags_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+    let flags = words.filter_map(|word| word.strip_prefix("--")).map(|flag| flag.trim_end_matches('-'));
+    flags.filter(|flag| flag.len() > 1).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_documentation_has_every_flag_and_command_of_the_help_and_no_other() {
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
+    let whole = stdout(&run(&["--help"]));
+    let commands = whole.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| {
+        let word = line.strip_prefix("  ")?.split(' ').next()?;
+        (!word.is_empty()).then_some(word)
+    });
+    let mut helps = flags_in(&whole);
+    for command in commands.filter(|command| *command != "help") {
+        helps.extend(flags_in(&stdout(&run(&[command, "--help"]))));
+        assert!(document.contains(&format!("`{command}")), "docs/cli.md lacks {command}");
+    }
+    // Taken for old drivers, and in no help.
+    const HIDDEN: [&str; 4] = ["criu", "cpu-shares", "kernel-memory", "kernel-memory-tcp"];
+    helps.extend(HIDDEN.map(str::to_owned));
+    let documented = flags_in(&document);
+    let difference: Vec<_> = helps.symmetric_difference(&documented).collect();
+    assert!(difference.is_empty(), "in the help or in docs/cli.md alone: {difference:?}");
 }
 
 #[test]

@@ -135,3 +135,39 @@ fn the_document_is_read_whole() {
     assert!(test_function("#[test]\n#[ignore]\nfn a() {}\n", "a").is_some_and(|(marks, _)| marks.contains("#[ignore")));
     assert!(test_function("#[test]\nfn b() {}\nfn a() {}\n", "a").is_none(), "a helper is no test");
 }
+
+/// The repository's documents.
+fn documents(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() {
+            if !["target", ".git", "built", "src", "node_modules"].iter().any(|left_out| name == *left_out) {
+                documents(&path, found);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_link_of_the_documents_leads_to_a_file() {
+    let mut files = Vec::new();
+    documents(Path::new(env!("CARGO_MANIFEST_DIR")), &mut files);
+    assert!(files.len() > 10, "{files:?}");
+    let mut broken = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ', '\n']).next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            if !file.parent().unwrap().join(path).exists() {
+                broken.push(format!("{}: {target}", file.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
