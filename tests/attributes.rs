@@ -110,6 +110,7 @@ fn on_the_first_cpu(mut command: std::process::Command) -> std::process::Command
 
 const SCHED_OTHER: u32 = 0;
 const SCHED_FIFO: u32 = 1;
+const SCHED_RR: u32 = 2;
 const SCHED_BATCH: u32 = 3;
 const SCHED_IDLE: u32 = 5;
 const SCHED_DEADLINE: u32 = 6;
@@ -191,6 +192,9 @@ fn a_cgroup_without_real_time_refuses_a_real_time_policy_and_says_what_to_do() {
     assert_eq!((read.policy, read.priority), (SCHED_FIFO, 5));
     let read = scheduling(execed(&c, &[], &["sleep", "1000"]));
     assert_eq!((read.policy, read.priority), (SCHED_FIFO, 5));
+    let turns = json!({"scheduler": {"policy": "SCHED_RR", "priority": 99}});
+    let read = scheduling(execed_by(&c, sleeper(turns)));
+    assert_eq!((read.policy, read.priority), (SCHED_RR, 99));
 }
 
 #[test]
@@ -220,6 +224,11 @@ fn an_io_priority_holds_for_init_and_for_exec_which_may_have_its_own() {
     assert_eq!(io_priority(execed(&c, &[], &["sleep", "1000"])), (2, 6));
     let own = json!({"ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 4}});
     assert_eq!(io_priority(execed_by(&c, sleeper(own))).0, 3);
+    let c = Container::sh("sleep 1000 & wait")
+        .with(|config| config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 1}))
+        .up();
+    eventually("the program has a child", || !children(c.pid()).is_empty());
+    assert_eq!(io_priority(children(c.pid())[0]), (2, 1), "of what init starts as well");
 }
 
 #[test]
@@ -318,6 +327,30 @@ fn a_container_runs_on_its_whole_cpuset_whatever_cpus_its_caller_has() {
         .with(|config| config["linux"]["resources"]["cpu"] = json!({"cpus": "1"}));
     let run = c.finish(&mut on_the_first_cpu(c.command(&c.words("run", &[]))));
     assert_eq!(run.ok(), "Cpus_allowed_list:\t1");
+}
+
+#[test]
+fn a_sandbox_that_forbids_the_choice_of_cpus_hinders_no_container_but_one_that_asks_for_it() {
+    not_in_runc!("1.1.5 does not choose");
+    if !aside::installed("strace") {
+        skip!("no strace");
+    }
+    let c = Container::new(&["echo", "made"]);
+    let forbidden = |words: &[&str]| {
+        let mut command = std::process::Command::new("strace");
+        command.args(["-f", "-qq", "-e", "trace=sched_setaffinity", "-e", "inject=sched_setaffinity:error=EPERM"]);
+        command.args(["-o", "trace"]).arg(binary()).arg("--root").arg(&c.root).args(words).current_dir(&c.dir);
+        c.finish(command.stdin(std::process::Stdio::null()))
+    };
+    assert_eq!(forbidden(&c.words("run", &[])).ok(), "made");
+    let trace = std::fs::read_to_string(c.dir.join("trace")).unwrap();
+    assert!(trace.contains("(INJECTED)"), "{trace}");
+    let c = Container::idle().up();
+    let words = ["--exec-cpus", "0", &c.id, "true"];
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-qq", "-e", "inject=sched_setaffinity:error=EPERM", "-o", "trace"]).arg(binary());
+    command.arg("--root").arg(&c.root).arg("exec").args(words).current_dir(&c.dir);
+    c.finish(command.stdin(std::process::Stdio::null())).fails(255, &["--exec-cpus", "operation not permitted"]);
 }
 
 #[test]

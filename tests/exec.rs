@@ -239,6 +239,40 @@ fn nothing_but_stdio_and_preserved_descriptors_is_open() {
 }
 
 #[test]
+fn preserved_descriptors_reach_the_process_in_their_places_and_no_other() {
+    let c = Container::idle().up();
+    for (name, text) in [("three", "third\n"), ("four", "fourth\n")] {
+        std::fs::write(c.dir.join(name), text).unwrap();
+    }
+    // The shell opens them, so that they stand at 3, 4 and 5 of what it becomes.
+    let mut exec = std::process::Command::new("/bin/busybox");
+    let words =
+        c.command(&["exec", "--preserve-fds", "2", &c.id, "sh", "-c", "cat <&3; cat <&4; ls /proc/$$/fd; true"]);
+    exec.args(["sh", "-c", "exec \"$@\" 3<three 4<four 5</dev/null", "sh"]);
+    exec.arg(words.get_program()).args(words.get_args()).current_dir(&c.dir).stdin(std::process::Stdio::null());
+    assert_eq!(c.finish(&mut exec).ok(), "third\nfourth\n0\n1\n2\n3\n4");
+}
+
+#[test]
+fn the_terminal_of_a_process_document_has_its_size_its_user_and_a_name() {
+    let c = Container::idle().up();
+    let socket = ConsoleSocket::bind(&c.dir.join("exec.sock"));
+    let script = "stty size; tty; stat -c '%u %a' $(tty); read x";
+    let process = json!({"terminal": true, "consoleSize": {"height": 21, "width": 43}, "user": {"uid": 1000, "gid": 1000},
+        "args": ["sh", "-c", script], "cwd": "/", "env": ["PATH=/bin"]});
+    std::fs::write(c.dir.join("process.json"), process.to_string()).unwrap();
+    c.exec_with(&["--process", "process.json", "--detach", "--console-socket", socket.text()], &[]).ok();
+    let master = socket.master();
+    let mut lines = lines_of(&master);
+    assert_eq!(lines.line(), "21 43");
+    let name = lines.line();
+    assert!(name.starts_with("/dev/pts/"), "{name}");
+    assert_eq!(lines.line(), "1000 620");
+    let refused = c.exec_with(&["--process", "process.json", "--detach"], &[]);
+    refused.fails(255, &["console socket"]);
+}
+
+#[test]
 fn tty_gives_the_command_a_terminal_of_the_callers_size_that_resizes() {
     let c = Container::idle().up();
     let (master, slave) = pty(30, 90);
