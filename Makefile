@@ -34,12 +34,12 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 # Run as root, and say so in words rather than by the first mount that fails.
 need_root = @[ "$$(id -u)" = 0 ] || { echo "make $@ runs containers, so it needs root: become root and run it again" >&2; exit 1; }
 
-.PHONY: help build demo test test-vm bench check fixtures install uninstall clean clean-fixtures \
-        deps-build deps-fixtures deps-demo deps-test deps-vm deps-bench
+.PHONY: help build demo test test-vm fuzz bench check fixtures install uninstall clean clean-fixtures \
+        deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  deps-WHAT        install the Debian packages that build, fixtures, demo, test, vm or bench needs"
+	@echo "  deps-WHAT        install the Debian packages that build, fixtures, demo, test, vm, fuzz or bench needs"
 	@echo "variables: PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) NAME=$(NAME) (install it as runc) NFRUN (binary that demo, test and bench run) TEST_ARGS BENCH"
 
 build: deps-build ## the static release binary, target/release/nfrun
@@ -72,6 +72,11 @@ test-vm: deps-vm ## the tests VM_ARGS in a virtual machine of HOST, with a summa
 	@mkdir -p $(TARGET)/vm
 	CARGO_FLAGS="$(CARGO_FLAGS)" TEST_FEATURES="$(TEST_FEATURES)" \
 	  tests/summary --log $(TARGET)/vm/$(HOST).log --junit $(TARGET)/vm/$(HOST).xml -- tests/vm/run $(HOST) $(VM_ARGS)
+
+# Seconds for each target.
+TIME ?= 60
+fuzz: deps-fuzz ## every fuzz target for TIME seconds: config.json, init's plan, records, words, seccomp
+	nice tests/fuzz/run $(TIME)
 
 bench: deps-bench build ## lifecycle benches against Debian's runc and crun
 	$(need_root)
@@ -130,5 +135,5 @@ clean: ## what cargo made
 clean-fixtures: ## the root filesystems; the next test run makes them anew
 	rm -rf --one-file-system rootfs-fixtures/built
 
-deps-build deps-fixtures deps-demo deps-test deps-vm deps-bench: deps-%:
+deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench: deps-%:
 	@.ci/deps $*

@@ -6,6 +6,7 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(nfrun_host)");
+    println!("cargo::rustc-check-cfg=cfg(fuzzing)");
     println!("cargo::rustc-cfg=nfrun_host");
     println!("cargo::rerun-if-changed=src/init");
     println!("cargo::rerun-if-env-changed=NFRUN_COMMIT");

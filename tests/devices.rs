@@ -124,3 +124,17 @@ fn dev_bound_from_the_host_is_left_as_it_is() {
     names.sort();
     assert_eq!(names, ["marker", "mqueue", "null", "pts", "shm"]);
 }
+
+/// Fuzzing found that init ended without a word at the place where it keeps the path.
+#[test]
+fn a_device_whose_path_is_longer_than_the_kernel_takes_is_refused_by_name() {
+    if is_reference() {
+        skip!("the words are nfrun's");
+    }
+    let path = format!("/dev/{}x", "d/".repeat(2100));
+    let device = json!({"path": path, "type": "c", "major": 1, "minor": 3});
+    let c = Container::idle().with(|config| config["linux"]["devices"] = json!([device]));
+    let before = c.leftovers();
+    c.try_create().fails(1, &["/dev/d/d/d", "too long"]);
+    before.assert_nothing_new();
+}

@@ -3,7 +3,8 @@
 //! libseccomp is asked through tests/seccomp/libseccomp.c, a process of its own, so that nothing here links it. Where
 //! there is no C compiler or no libseccomp-dev the tests say so and pass; NFRUN_TEST_LIBSECCOMP=1 makes them fail there.
 //!
-//! What differs on purpose is written down in `Reference::verdicts` and in `sub_call_mask`, and nowhere else. Where one call
+//! What differs on purpose is written down in tests/seccomp/reference.rs, `Reference::verdicts` and `sub_call_mask`, and
+//! nowhere else. Where one call
 //! has several rules with conditions of which one is no equality (EQ, MASKED_EQ), libseccomp 2.5.4 merges the comparisons of
 //! their high words and lets pass what no rule allows; there a model of what the profile means is asked in its place, which
 //! is held against libseccomp everywhere else. The model also stands in where libseccomp 2.5.4 forgets to load the number of the
@@ -17,47 +18,16 @@ mod libseccomp;
 mod model;
 #[path = "seccomp/random.rs"]
 mod random;
+#[path = "seccomp/reference.rs"]
+mod reference;
 #[path = "common/skip.rs"]
 mod skip;
 
-use interpreter::{Call, Run, run};
+use interpreter::{Call, run};
 use libseccomp::Libseccomp;
-use model::Model;
-use oci_spec::runtime::LinuxSeccomp;
 use random::Random;
+use reference::{ARCHS, Reference, X86_64, compare, compile};
 use serde_json::{Value, json};
-
-const X86_64: u32 = 0xc000_003e;
-const X86: u32 = 0x4000_0003;
-const X32: u32 = 0x4000_003e;
-const X32_BIT: u32 = 0x4000_0000;
-const ENOSYS: u32 = 0x0005_0000 | 38;
-const KILL: u32 = 0;
-
-/// An architecture that this machine's libseccomp can put into one filter with the native one.
-struct Arch {
-    word: &'static str,
-    /// libseccomp's token.
-    token: u32,
-    /// What struct seccomp_data has.
-    audit: u32,
-    /// Added to every number.
-    base: u32,
-    /// The greatest number that libseccomp 2.5.4 may know.
-    last: u32,
-}
-
-const ARCHS: [Arch; 9] = [
-    Arch { word: "SCMP_ARCH_X86_64", token: X86_64, audit: X86_64, base: 0, last: 470 },
-    Arch { word: "SCMP_ARCH_X86", token: X86, audit: X86, base: 0, last: 470 },
-    Arch { word: "SCMP_ARCH_X32", token: X32, audit: X86_64, base: X32_BIT, last: 560 },
-    Arch { word: "SCMP_ARCH_AARCH64", token: 0xc000_00b7, audit: 0xc000_00b7, base: 0, last: 470 },
-    Arch { word: "SCMP_ARCH_ARM", token: 0x4000_0028, audit: 0x4000_0028, base: 0, last: 470 },
-    Arch { word: "SCMP_ARCH_RISCV64", token: 0xc000_00f3, audit: 0xc000_00f3, base: 0, last: 470 },
-    Arch { word: "SCMP_ARCH_PPC64LE", token: 0xc000_0015, audit: 0xc000_0015, base: 0, last: 470 },
-    Arch { word: "SCMP_ARCH_MIPSEL", token: 0x4000_0008, audit: 0x4000_0008, base: 4000, last: 470 },
-    Arch { word: "SCMP_ARCH_MIPSEL64", token: 0xc000_0008, audit: 0xc000_0008, base: 5000, last: 470 },
-];
 
 /// Big-endian ones, which libseccomp does not put beside a little-endian native one but whose numbers it tells.
 const OTHERS: [(&str, u32); 4] = [
@@ -66,190 +36,6 @@ const OTHERS: [(&str, u32); 4] = [
     ("SCMP_ARCH_PPC", 0x0000_0014),
     ("SCMP_ARCH_MIPS", 0x0000_0008),
 ];
-
-fn compile(profile: &Value) -> Vec<u8> {
-    let profile: LinuxSeccomp = serde_json::from_value(profile.clone()).expect("a profile");
-    nfrun::seccomp::compile(&profile).expect("compile").expect("a filter").bytes()
-}
-
-/// libseccomp's filter for a profile, and what runc's patch does before it.
-struct Reference {
-    program: Vec<u8>,
-    default: u32,
-    /// For each architecture in the filter the greatest number that the profile names.
-    newest: Vec<(&'static Arch, Option<u32>)>,
-    model: Model,
-    /// libseccomp refused a rule, as runc then refuses the container.
-    refused: bool,
-}
-
-impl Reference {
-    fn of(profile: &Value, library: &mut Libseccomp, optimize: bool) -> Self {
-        let default = word(&profile["defaultAction"], &profile["defaultErrnoRet"]);
-        library.begin(default);
-        let listed: Vec<_> = profile["architectures"].as_array().into_iter().flatten().collect();
-        let mut newest = Vec::new();
-        for arch in ARCHS.iter().filter(|arch| arch.token == X86_64 || listed.iter().any(|word| *word == arch.word)) {
-            library.arch(arch.token);
-            newest.push((arch, None));
-        }
-        let (mut refused, mut model) = (false, Model::new(default));
-        for rule in profile["syscalls"].as_array().into_iter().flatten() {
-            let action = word(&rule["action"], &rule["errnoRet"]);
-            for name in rule["names"].as_array().into_iter().flatten() {
-                let name = name.as_str().expect("a name");
-                for (arch, newest) in &mut newest {
-                    *newest = (*newest).max(number_or_carrier(library, arch, name));
-                    model.add(library, arch, name, rule);
-                }
-                if action != default {
-                    refused |= alternatives(rule).iter().any(|args| !library.rule(action, name, args));
-                }
-            }
-        }
-        Self { program: library.program(optimize), default, newest, model, refused }
-    }
-
-    /// The verdicts on a call that are right.
-    ///
-    /// Newer calls get ENOSYS on every architecture of the filter; runc leaves out those that `architectures` does not list.
-    fn verdicts(&self, call: &Call) -> Vec<u32> {
-        if self.is_newer(call) {
-            return vec![ENOSYS];
-        }
-        let Run { verdict: theirs, saw_number, .. } = run(&self.program, call);
-        let Some(_) = self.arch_of(call) else { return vec![theirs] };
-        let meant = self.model.verdicts(call);
-        if self.model.is_simple(call) && saw_number {
-            assert!(
-                meant.contains(&theirs),
-                "the model is wrong: {call:x?}: {meant:x?}, not {theirs:#x}: {:x?}",
-                self.model.ways(call)
-            );
-            return vec![theirs];
-        }
-        meant
-    }
-
-    fn arch_of(&self, call: &Call) -> Option<&(&'static Arch, Option<u32>)> {
-        let x32 = call.arch == X86_64 && call.number >= X32_BIT;
-        self.newest.iter().find(|(arch, _)| arch.audit == call.arch && x32 == (arch.token == X32))
-    }
-
-    /// Whether the profile's author did not know the call. ARM's private calls, far above all others, are never new.
-    fn is_newer(&self, call: &Call) -> bool {
-        let lets_pass = matches!(self.default >> 16, 0x7fff | 0x7ffc | 0x7ff0);
-        let Some((arch, Some(newest))) = self.arch_of(call) else { return false };
-        let private = arch.word == "SCMP_ARCH_ARM" && call.number >= 0xf_0000;
-        !lets_pass && !private && call.number > *newest
-    }
-}
-
-/// The number by which an architecture knows a call: its own, or else of what carries it there.
-fn number_or_carrier(library: &mut Libseccomp, arch: &Arch, name: &str) -> Option<u32> {
-    let own = match library.number(arch.token, name) {
-        number @ 0.. => Some(number as u32),
-        // Pseudo numbers: of the parts of socketcall(2) and of ipc(2), which may have direct numbers besides.
-        -120..=-101 => library.number(arch.token, "socketcall").try_into().ok().max(direct(library, arch, name)),
-        -224..=-201 => library.number(arch.token, "ipc").try_into().ok().max(direct(library, arch, name)),
-        _ => None,
-    };
-    own.filter(|number| *number < 0xf_0000 || *number >= X32_BIT)
-}
-
-/// The direct number of a call that is also multiplexed, which libseccomp does not tell by name but the other way round.
-fn direct(library: &mut Libseccomp, arch: &Arch, name: &str) -> Option<u32> {
-    (1..=arch.last).map(|number| arch.base + number).find(|number| library.name(arch.token, *number) == name)
-}
-
-/// The word that an action returns.
-fn word(action: &Value, errno: &Value) -> u32 {
-    let data = errno.as_u64().unwrap_or(1) as u32;
-    match action.as_str().expect("an action") {
-        "SCMP_ACT_KILL_PROCESS" => 0x8000_0000,
-        "SCMP_ACT_TRAP" => 0x0003_0000,
-        "SCMP_ACT_ERRNO" => 0x0005_0000 | data,
-        "SCMP_ACT_TRACE" => 0x7ff0_0000 | data,
-        "SCMP_ACT_LOG" => 0x7ffc_0000,
-        "SCMP_ACT_ALLOW" => 0x7fff_0000,
-        _ => KILL,
-    }
-}
-
-const OPERATORS: [&str; 7] = ["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"];
-
-/// One condition for libseccomp: argument, operator, two values.
-type Condition = (u64, usize, u64, u64);
-
-/// What runc gives libseccomp for a rule: all its conditions, or each alone where an argument is named twice.
-fn alternatives(rule: &Value) -> Vec<Vec<Condition>> {
-    let args: Vec<Condition> = rule["args"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|arg| {
-            let op = arg["op"].as_str().and_then(|op| op.strip_prefix("SCMP_CMP_")).expect("an operator");
-            let op = OPERATORS.iter().position(|known| *known == op).expect("an operator") + 1;
-            let number = |field: &str| arg[field].as_u64().unwrap_or_default();
-            (number("index"), op, number("value"), number("valueTwo"))
-        })
-        .collect();
-    let twice = (0..6).any(|index| args.iter().filter(|arg| arg.0 == index).count() > 1);
-    if twice { args.into_iter().map(|arg| vec![arg]).collect() } else { vec![args] }
-}
-
-/// Compares both filters over numbers and arguments that come near what the profile says.
-fn compare(profile: &Value, reference: &Reference, random: &mut Random, what: &str) {
-    let program = compile(profile);
-    let (values, numbers) = (values_of(profile), 0..600);
-    for (arch, _) in &reference.newest {
-        for number in numbers.clone().chain([0xf_0001, 0xf_0005, 0x3fff_ffff]) {
-            let number_here = arch.base.wrapping_add(number);
-            for _ in 0..if reference.model.knows(arch.audit, number_here) { 20 } else { 1 } {
-                let mut args = std::array::from_fn(|_| random.near(&values));
-                if let Some(mask) = sub_call_mask(arch, number) {
-                    args[0] &= mask;
-                }
-                let call = Call { number: number_here, arch: arch.audit, args };
-                let (ours, right) = (run(&program, &call).verdict, reference.verdicts(&call));
-                if !right.contains(&ours) {
-                    let rules = profile["syscalls"].as_array().into_iter().flatten();
-                    let rules: Vec<_> = rules.map(Value::to_string).collect();
-                    panic!(
-                        "{what}: {call:x?} of {}: {ours:#x}, not {right:x?}: default {} {}: {:?} {rules:#?}",
-                        arch.word, profile["defaultAction"], profile["defaultErrnoRet"], profile["architectures"]
-                    );
-                }
-            }
-        }
-    }
-    for audit in ARCHS.iter().map(|arch| arch.audit).chain([0, 0x1234]) {
-        let call = Call { number: 1, arch: audit, args: [0; 6] };
-        let right = reference.verdicts(&call);
-        assert!(right.contains(&run(&program, &call).verdict), "{what}: {call:x?}: {profile:#}");
-    }
-}
-
-/// What the kernel looks at to tell the parts of socketcall(2) and of ipc(2); nfrun does too. libseccomp compares the whole
-/// argument, so that a version in the upper half of ipc's evades a rule.
-fn sub_call_mask(arch: &Arch, number: u32) -> Option<u64> {
-    let multiplexes = ["SCMP_ARCH_X86", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_MIPSEL"].contains(&arch.word);
-    match number {
-        102 if multiplexes => Some(u32::MAX.into()),
-        117 if multiplexes => Some(u16::MAX.into()),
-        _ => None,
-    }
-}
-
-/// The values that a profile compares arguments with, and what is beside them.
-fn values_of(profile: &Value) -> Vec<u64> {
-    let rules = profile["syscalls"].as_array().into_iter().flatten();
-    let args = rules.flat_map(|rule| rule["args"].as_array().into_iter().flatten());
-    let mut values: Vec<u64> =
-        args.flat_map(|arg| [arg["value"].as_u64(), arg["valueTwo"].as_u64()]).flatten().collect();
-    values.extend([0, 1, 2, 3, 4, 9, 11, 14, 21]);
-    values
-}
 
 #[test]
 fn every_number_that_libseccomp_knows_is_in_the_table() {
@@ -292,7 +78,7 @@ fn random_profiles_get_the_verdicts_of_libseccomp() {
         if reference.program.len() / 8 > 4096 {
             continue;
         }
-        compare(&profile, &reference, &mut random, &format!("seed {seed}"));
+        compare(&profile, &reference, &mut random, 1, &format!("seed {seed}"));
         compared += 1;
     }
     eprintln!("{compared} profiles compared, {refused} refused by libseccomp");
@@ -312,7 +98,7 @@ fn the_default_profile_of_an_engine_gets_the_verdicts_of_libseccomp() {
     let reference = Reference::of(&profile, &mut library, true);
     assert!(!reference.refused);
     for seed in 1..=20 {
-        compare(&profile, &reference, &mut Random::new(seed), "the engine's default");
+        compare(&profile, &reference, &mut Random::new(seed), 1, "the engine's default");
     }
     let program = compile(&profile);
     let steps: Vec<_> =

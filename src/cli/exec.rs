@@ -125,7 +125,7 @@ fn options(arguments: &Arguments) -> Result<ExecOptions, Failure> {
 }
 
 /// `UID[:GID]`, numbers only: names would have to be looked up inside, and runc does not.
-fn user(text: &str) -> Result<(u32, Option<u32>)> {
+pub(super) fn user(text: &str) -> Result<(u32, Option<u32>)> {
     let number = |part: &str, what| {
         let words = || Error::invalid(format!("parsing {part} as int for {what} failed: --user takes UID[:GID]"));
         part.parse::<u32>().map_err(|_| words())

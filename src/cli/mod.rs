@@ -158,3 +158,36 @@ fn program_name(first: Option<OsString>) -> String {
     let path = first.unwrap_or_default();
     Path::new(&path).file_name().map_or_else(|| "nfrun".to_owned(), |name| name.to_string_lossy().into_owned())
 }
+
+/// What fuzz targets give words to.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use super::*;
+
+    /// `exec --user`.
+    pub fn user(text: &str) -> crate::Result<(u32, Option<u32>)> {
+        exec::user(text)
+    }
+
+    /// `kill`'s signal.
+    pub fn signal(text: &str) -> crate::Result<i32> {
+        signal::parse(text)
+    }
+
+    /// Parses a command line as [`super::main`] does, and runs nothing; how many words and values it has, if it has no mistake.
+    pub fn read_line(words: Vec<OsString>) -> Option<usize> {
+        let mut line = words.into_iter();
+        let own = parse::parse(&mut line, globals::FLAGS, Order::BeforeWord).ok()?;
+        let name = line.next()?;
+        let command = find(&name.to_string_lossy()).ok()?;
+        let arguments = parse::parse(&mut line, command.flags, command.order).ok()?;
+        check_count("nfrun", command, arguments.words.len()).ok()?;
+        let _ = arguments.id().map_err(|error| error.to_string());
+        let _ = arguments.rest().map_err(|error| error.to_string());
+        let values = |arguments: &Arguments| {
+            arguments.given.iter().filter(|(_, given)| matches!(given, arguments::Given::Value(_))).count()
+        };
+        // A flag and its value may be one word.
+        Some(arguments.words.len().max(values(&own)).max(values(&arguments)))
+    }
+}

@@ -34,6 +34,8 @@ pub use run::run;
 pub use signal::{kill, pause, resume};
 pub use start::start;
 pub use status::{list, pids, state};
+#[cfg(fuzzing)]
+pub use store::State as RecordedState;
 pub use update::{Changes, update};
 
 use crate::{Error, Result};

@@ -1,7 +1,8 @@
 //! The init program: what runs inside a container before the user's command. It reads the plan, does each step, and
 //! becomes the command. There is no libc, no allocation and no formatting here; the runtime has the words for errors.
 
-#![no_std]
+// tests/fuzz runs the same program, with bytes by chance as its plan and as the kernel's answers.
+#![cfg_attr(not(fuzzing), no_std)]
 #![no_main]
 #![expect(dead_code, reason = "the shared files also hold what nfrun's side alone uses, such as the writing of a plan")]
 
@@ -11,6 +12,10 @@ use crate as init;
 mod context;
 mod failure;
 mod guard;
+#[cfg(fuzzing)]
+#[path = "../../tests/fuzz/targets/kernel.rs"]
+mod kernel;
+#[cfg(not(fuzzing))]
 mod start;
 mod step;
 mod sys;

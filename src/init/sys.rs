@@ -2,6 +2,7 @@
 //!
 //! Each function is the call of its name in section 2 of the manual; errors are positive errno values.
 
+#[cfg(not(fuzzing))]
 use core::arch::asm;
 use core::ffi::CStr;
 
@@ -12,10 +13,14 @@ pub type Fd = i32;
 /// What a call returns: its value, or errno.
 pub type Outcome<T = ()> = Result<T, i32>;
 
+#[cfg(fuzzing)]
+use crate::kernel::call;
+
 /// Six arguments cover every call.
 ///
 /// # Safety
 /// Pointers among the arguments must be valid for what the call does with them.
+#[cfg(not(fuzzing))]
 unsafe fn call(number: u32, a: [usize; 6]) -> Outcome<usize> {
     let result: isize;
     // SAFETY: the kernel's calling convention on x86_64; it clobbers rcx and r11 only, and memory that the caller vouches for.

@@ -191,9 +191,11 @@ pub fn read(directory: impl AsFd) -> Result<Option<Record>> {
     parse(&text)
 }
 
+/// Reads a record's text; None where not even its head is whole.
+///
 /// A last line without its end was being written when the writer died: what it names was not made, or was made after an
 /// intent that still stands.
-fn parse(text: &str) -> Result<Option<Record>> {
+pub fn parse(text: &str) -> Result<Option<Record>> {
     let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let Some(head) = lines.next() else { return Ok(None) };
     let head: Head = serde_json::from_str(head).context(|| "the undo record's head")?;

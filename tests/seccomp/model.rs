@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::interpreter::Call;
 use crate::libseccomp::Libseccomp;
-use crate::{Arch, Condition, X86_64, alternatives, direct, word};
+use crate::reference::{Arch, Condition, X86_64, alternatives, direct, word};
 
 /// One way for a rule to match: all its conditions, and the word that it returns.
 type Way = (Vec<Condition>, u32);
@@ -60,7 +60,8 @@ impl Model {
 
     /// The verdicts that the profile can mean for a call: several only where rules with conditions contradict each other.
     pub fn verdicts(&self, call: &Call) -> Vec<u32> {
-        let wide = call.arch & 0x8000_0000 != 0 && !(call.arch == X86_64 && call.number & crate::X32_BIT != 0);
+        let wide =
+            call.arch & 0x8000_0000 != 0 && !(call.arch == X86_64 && call.number & crate::reference::X32_BIT != 0);
         let ways = self.ways(call);
         if let Some((_, action)) = ways.iter().find(|(way, _)| way.iter().all(|condition| always(condition, wide))) {
             return vec![*action];

@@ -3,25 +3,41 @@
 use serde_json::{Value, json};
 
 use crate::libseccomp::Libseccomp;
-use crate::{ARCHS, OPERATORS};
+use crate::reference::{ARCHS, OPERATORS};
 
-pub struct Random(u64);
+#[derive(Default)]
+pub struct Random {
+    state: u64,
+    /// What decides first, while it lasts: a fuzzer's bytes.
+    bytes: Vec<u8>,
+    at: usize,
+}
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, ..Self::default() }
+    }
+
+    /// Decided by bytes, and by chance when they are used up.
+    #[allow(dead_code, reason = "the fuzz target's")]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_owned(), ..Self::new(1) }
     }
 
     /// xorshift64*
     pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
+    /// As many bytes as the bound needs, so that a change of one byte changes one decision.
     pub fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 16) % bound
+        let count = if bound <= 0x100 { 1 } else { 2 };
+        let Some(bytes) = self.bytes.get(self.at..self.at + count) else { return (self.next() >> 16) % bound };
+        self.at += count;
+        bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)) % bound
     }
 
     pub fn one_in(&mut self, count: u64) -> bool {

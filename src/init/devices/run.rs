@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use linux_raw_sys::errno::EEXIST;
+use linux_raw_sys::errno::{EEXIST, ENAMETOOLONG};
 use linux_raw_sys::general::{O_DIRECTORY, O_PATH};
 
 use super::step::Step;
@@ -58,6 +58,10 @@ fn in_parent(
     let bytes = path.to_bytes_with_nul();
     let cut = bytes.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
     let mut directory: PathBuffer = [0; 4096];
+    // As the kernel, which takes no longer one with its NUL.
+    if bytes.len() > directory.len() {
+        return Err(ENAMETOOLONG as i32).during(Act::Resolve);
+    }
     directory[..cut].copy_from_slice(&bytes[..cut]);
     let parent = match context.open(text_of(&directory), O_PATH | O_DIRECTORY) {
         Ok(fd) => fd,

@@ -161,6 +161,12 @@ impl Options {
         Ok(())
     }
 
+    /// MS_* flags that are set, and those that are cleared.
+    #[cfg(fuzzing)]
+    pub fn flags(&self) -> (u64, u64) {
+        (self.set, self.clear)
+    }
+
     pub(super) fn is_bind(&self) -> bool {
         self.set & libc::MS_BIND != 0
     }
