@@ -62,6 +62,7 @@ pub fn undo(locked: Locked) -> Result<()> {
     let undos = record.as_ref().map(undo::Record::undos).unwrap_or_default();
     // With a pid namespace of its own everything of the container ends with its init, and what else is in its cgroups is
     // another's. Without one, or before it was whole, what is in them is the container's.
+    let whole = state.is_some();
     let own_pids = state.as_ref().is_some_and(|state| state.namespaces & libc::CLONE_NEWPID as u64 != 0);
     if let Some(place) = state.and_then(|state| state.place).filter(|_| record.is_some()) {
         fault::point();
@@ -82,6 +83,7 @@ pub fn undo(locked: Locked) -> Result<()> {
             Undo::BringBack { origin, index, networks } => {
                 links::bring_back(&locked.directory, *networks, origin, *index)?;
             }
+            Undo::RemoveResctrl { own, .. } if outlives(whole, *own) => {}
             Undo::RemoveResctrl { path, inode, own } => resctrl::remove(path, *inode, *own)?,
             Undo::LetNetworksGo => links::let_go(&locked.directory)?,
             Undo::RemoveCgroup { path, inode, .. } => drop(cgroup::remove_unused(path, *inode)?),
@@ -89,6 +91,12 @@ pub fn undo(locked: Locked) -> Result<()> {
     }
     fault::point();
     locked.remove()
+}
+
+/// Whether a class of service stays: one that a closID names outlives the container for which it was made (config-linux.md,
+/// "IntelRdt"), but not a create that failed.
+fn outlives(whole: bool, own: bool) -> bool {
+    whole && !own
 }
 
 fn end_process(identity: &Identity) -> Result<()> {
@@ -152,4 +160,17 @@ fn collect(globals: &Globals, id: &ContainerId) -> Result<bool> {
         return Ok(true);
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_by_a_clos_id_outlives_its_container_and_no_create_that_failed() {
+        let (whole, own) = (true, true);
+        assert!(outlives(whole, !own));
+        assert!(!outlives(!whole, !own));
+        assert!(!outlives(whole, own), "one by the container's id goes with it");
+    }
 }

@@ -16,7 +16,7 @@ pub fn mount_point(mount_table: &str) -> Option<&str> {
     })
 }
 
-/// The lines for a schemata file: of `l3` those about caches, `mb`, and then `all`, which so overrides both.
+/// The lines for a schemata file in the specification's order: those of `l3`, then `mb`, then `all`. A later one overrides.
 ///
 /// # Errors
 /// When a text that has to be one line is more, or is not about what its name says.
@@ -28,12 +28,7 @@ pub fn lines(l3: Option<&str>, mb: Option<&str>, all: &[String]) -> Result<Vec<S
             "linux.intelRdt.memBwSchema: {mb:?} is not one line that starts with MB:, such as MB:0=50;1=100"
         )));
     }
-    let mut lines: Vec<String> = l3
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with("MB:"))
-        .map(str::to_owned)
-        .collect();
+    let mut lines: Vec<String> = l3.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if let Some(line) = lines.iter().find(|line| !line.contains(':')) {
         return Err(Error::invalid(format!(
             "linux.intelRdt.l3CacheSchema: {line:?} is no schema such as L3:0=ff;1=f0"
@@ -116,11 +111,11 @@ mod tests {
     }
 
     #[test]
-    fn schemata_come_last_and_bandwidth_among_caches_is_left_out() {
+    fn caches_come_first_then_bandwidth_and_schemata_last() {
         let all = r#"{"l3CacheSchema": "L3:0=ff\nMB:0=1", "memBwSchema": "MB:0=50", "schemata": ["L3:0=f", "L2:0=f"]}"#;
         assert_eq!(
             steps(all).unwrap(),
-            ["make class of service /sys/fs/resctrl/c1 with L3:0=ff, MB:0=50, L3:0=f, L2:0=f"]
+            ["make class of service /sys/fs/resctrl/c1 with L3:0=ff, MB:0=1, MB:0=50, L3:0=f, L2:0=f"]
         );
     }
 
