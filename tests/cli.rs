@@ -126,6 +126,7 @@ fn every_command_has_a_help_with_its_flags() {
             "process console-socket pid-file pidfd-socket tty user additional-gids cwd env detach cap process-label \
              apparmor no-new-privs preserve-fds cgroup ignore-paused",
         ),
+        ("features", ""),
         ("gc", ""),
         ("kill", "all"),
         ("list", "format quiet"),

@@ -97,6 +97,33 @@ fn the_validator_refuses_what_the_schema_does() {
     assert_ne!(errors(&json!({"id": "a"})), Vec::<String>::new());
 }
 
+/// features-schema.json, which has no field for what 1.3 added beside it, and so does not mind.
+#[test]
+fn the_features_document_fits_the_schema() {
+    let Some(schema) = schema() else { skip!("no ../shared/oci-runtime-spec/schema and no SHARED") };
+    let features: Value = serde_json::from_str(Container::idle().runtime(&["features"]).ok()).expect("JSON");
+    let rule = read(&schema, "features-schema.json");
+    let errors = |value: &Value| violations(&schema, "features-schema.json", &rule, value, "features");
+    assert_eq!(errors(&features), Vec::<String>::new(), "{features:#}");
+    for (pointer, wrong) in [
+        ("/ociVersionMax", json!(1)),
+        ("/hooks", json!([1])),
+        ("/linux/capabilities/0", json!("chown")),
+        ("/linux/namespaces/0", json!("nothing")),
+        ("/linux/cgroup/v1", json!("yes")),
+    ] {
+        let mut bad = features.clone();
+        *bad.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = wrong;
+        assert_ne!(errors(&bad), Vec::<String>::new(), "{pointer}");
+    }
+    for (folder, fits) in [("good", true), ("bad", false)] {
+        for document in documents(&schema.join("test/features").join(folder)) {
+            let value: Value = serde_json::from_slice(&fs::read(&document).unwrap()).expect("JSON");
+            assert_eq!(errors(&value).is_empty(), fits, "{}: {:?}", document.display(), errors(&value));
+        }
+    }
+}
+
 #[track_caller]
 fn check(schema: &Path, state: &Value) {
     let errors = violations(schema, "state-schema.json", &read(schema, "state-schema.json"), state, "state");
@@ -126,8 +153,22 @@ fn violations(schema: &Path, file: &str, rule: &Value, value: &Value, at: &str) 
                 "object" => !value.is_object(),
                 "string" => !value.is_string(),
                 "integer" => value.as_i64().is_none(),
+                "boolean" => !value.is_boolean(),
+                "array" => !value.is_array(),
                 other => panic!("the validator lacks type {other}"),
             },
+            "items" => {
+                for (i, item) in value.as_array().into_iter().flatten().enumerate() {
+                    found.extend(violations(schema, file, given, item, &format!("{at}[{i}]")));
+                }
+                false
+            }
+            // The one pattern in use is that of a capability's name.
+            "pattern" => {
+                assert_eq!(given, "^CAP_[A-Z_]+$", "the validator lacks other patterns");
+                let name = value.as_str().and_then(|text| text.strip_prefix("CAP_")).unwrap_or_default();
+                name.is_empty() || !name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+            }
             "enum" => !given.as_array().unwrap().contains(value),
             "minimum" => value.as_i64() < given.as_i64(),
             "required" => given.as_array().unwrap().iter().any(|name| value.get(name.as_str().unwrap()).is_none()),

@@ -433,6 +433,25 @@ impl Planner<'_> {
     }
 }
 
+/// Whether every property of a configuration is one that there is, whatever the host has: for `features`.
+pub fn is_supported(spec: &Spec) -> bool {
+    let around = Circumstances {
+        id: "features",
+        bundle: Path::new("/"),
+        cgroups: None,
+        mount_table: "",
+        no_pivot: false,
+        new_keyring: true,
+        waits: true,
+        listen_fds: 0,
+        look: true,
+        in_user_namespace: false,
+    };
+    let linux = spec.linux().clone().unwrap_or_else(no_linux);
+    let (namespaces, rootfs) = (Namespaces::default(), PathBuf::new());
+    Planner { spec, around: &around, linux, namespaces, rootfs, notes: Vec::new() }.refuse_later().is_ok()
+}
+
 /// The runtime's steps while init does its own: after how many of init's each comes.
 fn order(
     ready: usize,

@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod config;
 pub mod create;
 pub mod exec;
+pub mod features;
 mod json_path;
 pub mod net_devices;
 pub mod plan;

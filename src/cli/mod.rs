@@ -11,6 +11,7 @@ mod delete;
 mod events;
 mod exec;
 mod failure;
+mod features;
 mod flag;
 mod gc;
 mod globals;
@@ -79,6 +80,7 @@ static COMMANDS: &[&Command] = &[
     &delete::COMMAND,
     &events::COMMAND,
     &exec::COMMAND,
+    &features::COMMAND,
     &gc::COMMAND,
     &kill::COMMAND,
     &list::COMMAND,

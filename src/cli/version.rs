@@ -3,9 +3,7 @@
 
 use super::failure::Failure;
 use super::output;
-
-/// The runtime-spec that nfrun implements.
-const SPEC: &str = "1.3.0";
+use crate::bundle::features::SPEC;
 
 pub(super) fn print(program: &str) -> Result<u8, Failure> {
     let commit = option_env!("NFRUN_COMMIT").unwrap_or("unknown");

@@ -142,6 +142,16 @@ pub fn begin() {
     }
 }
 
+/// Whether this kernel knows these flags of a filter: seccomp(2). Without a filter the call can only fail, and how it
+/// does tells.
+pub fn knows_filter_flags(flags: u32) -> bool {
+    const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
+    let filter = std::ptr::null::<libc::c_void>();
+    // SAFETY: the kernel is given no memory to read, and answers EFAULT before it changes anything.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, filter) };
+    Errno::result(result) == Err(Errno::EFAULT)
+}
+
 /// Sets a limit of another process: prlimit(2).
 pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };

@@ -16,6 +16,13 @@ pub struct Sets {
     ambient: u64,
 }
 
+/// The names of all that are known, in the kernel's order.
+pub fn all_names() -> Vec<String> {
+    let mut all: Vec<_> = caps::all().into_iter().collect();
+    all.sort_unstable_by_key(caps::Capability::index);
+    all.iter().map(ToString::to_string).collect()
+}
+
 impl Sets {
     /// Reads the sets. What the kernel would refuse is warned about and left out, as config.md asks. `held` is what the
     /// caller has to give; None where the process gets everything by a user namespace of its own.

@@ -58,6 +58,19 @@ const RECURSIVE: [(&str, u64, u64); 18] = [
     ("rnosymfollow", 0x20_0000, 0),
     ("rsymfollow", 0, 0x20_0000),
 ];
+/// Options that are neither a flag nor a propagation.
+const OTHERS: [&str; 5] = ["defaults", "idmap", "ridmap", "symfollow", "tmpcopyup"];
+
+/// Every option that is understood here, sorted; any other is the filesystem's own.
+pub fn option_names() -> Vec<&'static str> {
+    const PROPAGATION: [&str; 8] =
+        ["private", "slave", "shared", "unbindable", "rprivate", "rslave", "rshared", "runbindable"];
+    let flags = FLAGS.iter().map(|flag| flag.0).chain(RECURSIVE.iter().map(|flag| flag.0));
+    let mut names: Vec<_> = flags.chain(OTHERS).chain(PROPAGATION).collect();
+    names.sort_unstable();
+    names
+}
+
 /// A propagation option's MS_* flags.
 pub fn propagation(name: &str) -> Option<u64> {
     let (recursive, plain) = match name.strip_prefix('r') {
@@ -219,6 +232,19 @@ mod tests {
         let options = read(&["nosuid", "mode=755", "size=64k"]).unwrap();
         assert_eq!(options.data(), "mode=755,size=64k");
         assert_eq!(options.set, libc::MS_NOSUID);
+    }
+
+    #[test]
+    fn every_name_that_is_listed_is_understood_and_none_twice() {
+        let names = option_names();
+        for name in &names {
+            let options = read(&[name]).unwrap();
+            assert_eq!(options.data, Vec::<String>::new(), "{name}");
+            assert!(*name == "defaults" || options != Options::default(), "{name} does nothing");
+        }
+        let mut once = names.clone();
+        once.dedup();
+        assert_eq!(once, names);
     }
 
     #[test]

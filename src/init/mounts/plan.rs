@@ -8,7 +8,7 @@ use oci_spec::runtime::Mount;
 
 use super::bind::{bind, refuse_mapping};
 use super::cgroups::cgroups;
-pub use super::options::{Options, propagation, propagation_name};
+pub use super::options::{Options, option_names, propagation, propagation_name};
 use super::step::Step;
 use crate::init::guard::{Guard, stands};
 use crate::init::program::{Draft, Source, text};

@@ -31,6 +31,13 @@ pub fn names(kinds: u64) -> String {
     if names.is_empty() { "none".into() } else { names.join(",") }
 }
 
+/// The words for every kind, sorted.
+pub fn kind_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = KINDS.iter().map(|kind| kind.1).collect();
+    names.sort_unstable();
+    names
+}
+
 /// The caller's own namespace of a kind, in /proc.
 pub fn own_file(kind: u64) -> String {
     let name = KINDS.iter().find(|known| known.2 as u64 == kind).map_or("", |known| known.3);
