@@ -18,6 +18,7 @@ use crate::init::program::Draft;
 use crate::init::user::plan::Limit;
 use crate::init::{attributes, control, devices, exec, mounts, paths, rootfs, sysctls, terminal, user};
 use crate::resctrl;
+use crate::seccomp::Listener;
 use crate::{Context, Error, Result};
 
 /// What decides about a plan besides config.json.
@@ -56,6 +57,8 @@ pub struct Planned {
     pub rdt: Option<resctrl::Group>,
     /// The namespaces that it does not share with its creator.
     pub namespaces: u64,
+    /// The seccomp agent that `start` tells of it.
+    pub agent: Option<Listener>,
 }
 
 struct Planner<'a> {
@@ -181,7 +184,8 @@ impl Planner<'_> {
         if self.around.waits {
             draft.step(control::step::Step::AwaitStart {});
         }
-        surroundings.run(process, &mut draft)?;
+        let loaded = surroundings.run(process, &mut draft)?;
+        let listener = surroundings.listener();
         drop(surroundings);
         let mut between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps), moves.as_ref());
         let score = score.filter(|_| own_user).map(RuntimeStep::OomScoreAdj);
@@ -191,6 +195,9 @@ impl Planner<'_> {
         // Before the save, which the release follows: what fails leaves no state, and no pid file.
         let save = between.len() - 2;
         between.splice(save..save, by_runtime.map(|step| (ready, step)));
+        if let Some(listener) = &listener {
+            self.serve_agent(listener, &mut first, &mut between, (ready, loaded));
+        }
         if moves.is_some_and(|(devices, _)| !devices.returned) {
             between.push((draft.len(), RuntimeStep::LeaveLinks));
         }
@@ -198,7 +205,7 @@ impl Planner<'_> {
             RuntimeStep::Spawn { kinds: self.namespaces.at_clone(), maps: maps.filter(|_| late_maps.is_none()) };
         let mut plan = Plan::assemble(first, spawn, draft, between);
         plan.notes = self.notes;
-        Ok(Planned { plan, rootfs: self.rootfs, place, rdt, namespaces: self.namespaces.all() })
+        Ok(Planned { plan, rootfs: self.rootfs, place, rdt, namespaces: self.namespaces.all(), agent: listener })
     }
 
     /// linux.intelRdt: made before init is, which enters it once it waits.
@@ -211,6 +218,23 @@ impl Planner<'_> {
         let (steps, group) = resctrl::plan(rdt, self.around.id, self.around.mount_table)?;
         first.extend(steps.into_iter().map(|step| RuntimeStep::Resctrl(group.root.clone(), step)));
         Ok(Some(group))
+    }
+
+    /// The filter is loaded by `start`, which tells the agent; `create` only looks whether it is there.
+    fn serve_agent(
+        &self,
+        listener: &Listener,
+        first: &mut Vec<RuntimeStep>,
+        between: &mut Vec<(usize, RuntimeStep)>,
+        (ready, loaded): (usize, usize),
+    ) {
+        if self.around.waits {
+            first.insert(0, RuntimeStep::FindAgent(listener.clone()));
+            return;
+        }
+        let release = between.len() - 1;
+        between.insert(release, (ready, RuntimeStep::ConnectAgent(listener.clone())));
+        between.push((loaded, RuntimeStep::ServeAgent));
     }
 
     /// The interfaces that are moved, before init sets what their sysctls may name.
@@ -230,7 +254,14 @@ impl Planner<'_> {
         }
         let mut plan = Plan::default();
         plan.notes = self.notes;
-        Ok(Planned { plan, rootfs: self.rootfs, place: None, rdt: None, namespaces: self.namespaces.all() })
+        Ok(Planned {
+            plan,
+            rootfs: self.rootfs,
+            place: None,
+            rdt: None,
+            namespaces: self.namespaces.all(),
+            agent: None,
+        })
     }
 
     fn cgroups(&self, first: &mut Vec<RuntimeStep>, draft: &mut Draft) -> Result<Option<cgroup::Place>> {
@@ -408,7 +439,7 @@ impl Planner<'_> {
     fn surroundings(&self, process: &Process, limits: Vec<Limit>) -> Result<Surroundings<'_>> {
         let uid = process.user().uid();
         let home = || accounts::home(&self.rootfs, uid).filter(|_| self.around.look);
-        let filter = self.linux.seccomp().as_ref().map(crate::seccomp::compile).transpose()?.flatten();
+        let filter = process::filter(self.linux.seccomp().as_ref(), self.around.bundle)?;
         let maps = (self.linux.uid_mappings().as_deref(), self.linux.gid_mappings().as_deref());
         Ok(Surroundings {
             maps: match maps {

@@ -32,6 +32,8 @@ pub struct Circumstances<'a> {
     pub cpus: Option<&'a str>,
     /// Those that the container's annotation names.
     pub annotated_cpus: Option<&'a str>,
+    /// Its bundle's absolute path.
+    pub bundle: &'a Path,
     /// Its root as the host sees it, /proc/PID/root.
     pub root: &'a Path,
 }
@@ -67,14 +69,22 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
     surroundings.prepare(process, false, &mut draft)?;
     draft.step(control::step::Step::AwaitRuntime {});
     let ready = draft.len();
-    surroundings.run(process, &mut draft)?;
+    let loaded = surroundings.run(process, &mut draft)?;
     let spawn = RuntimeStep::Spawn { kinds: 0, maps: None };
     let mut between = vec![(ready, RuntimeStep::AwaitInit)];
     between.extend(process::by_runtime(process, limits_by_runtime)?.into_iter().map(|step| (ready, step)));
     if let Some(group) = around.rdt.cloned() {
         between.push((ready, RuntimeStep::Resctrl(group.root.clone(), crate::resctrl::Step::Enter(group))));
     }
-    between.extend([(ready, RuntimeStep::Save), (ready, RuntimeStep::Release)]);
+    between.push((ready, RuntimeStep::Save));
+    match surroundings.listener() {
+        None => between.push((ready, RuntimeStep::Release)),
+        Some(listener) => between.extend([
+            (ready, RuntimeStep::ConnectAgent(listener)),
+            (ready, RuntimeStep::Release),
+            (loaded, RuntimeStep::ServeAgent),
+        ]),
+    }
     Ok(Plan::assemble(Vec::new(), spawn, draft, between))
 }
 
@@ -105,7 +115,7 @@ fn surroundings<'a>(process: &Process, limits: Vec<Limit>, around: &Circumstance
     Ok(Surroundings {
         maps,
         linux,
-        filter: filter.map(crate::seccomp::compile).transpose()?.flatten(),
+        filter: process::filter(filter, around.bundle)?,
         environment: exec::plan::environment(process, || accounts::home(around.root, uid))?,
         capabilities: Sets::read(process.capabilities().as_ref(), held),
         limits,

@@ -12,6 +12,7 @@ use crate::init::program::{Draft, MapMount, Program, Request, Source};
 use crate::init::user::plan::{Limit, limit_name};
 use crate::network::Origin;
 use crate::resctrl;
+use crate::seccomp::Listener;
 use crate::sys::sched::{IoPriority, Scheduling};
 
 /// A step of the runtime.
@@ -59,6 +60,12 @@ pub enum RuntimeStep {
     IoPriority(IoPriority),
     /// Write state.json, the pid file, and send the pidfd.
     Save,
+    /// See that somebody listens as the seccomp agent.
+    FindAgent(Listener),
+    /// Connect to the seccomp agent.
+    ConnectAgent(Listener),
+    /// Take the listener of the loaded filter from init and give it to the seccomp agent.
+    ServeAgent,
 }
 
 impl Display for RuntimeStep {
@@ -95,6 +102,9 @@ impl Display for RuntimeStep {
             Self::Scheduling(scheduling) => write!(f, "schedule init by {scheduling}"),
             Self::IoPriority(priority) => write!(f, "set the I/O priority of init to {priority}"),
             Self::Save => f.write_str("write state.json, pid file and pidfd"),
+            Self::FindAgent(agent) => write!(f, "look for the seccomp agent at {}", agent.path.display()),
+            Self::ConnectAgent(agent) => write!(f, "connect to the seccomp agent at {}", agent.path.display()),
+            Self::ServeAgent => f.write_str("give the filter's listener to the seccomp agent"),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The part of a plan that a process has, whether it is the container's first or one of exec.
 
 use std::ffi::CString;
+use std::path::Path;
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, Process};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxSeccomp, Process};
 
 use super::plan::RuntimeStep;
 use crate::init::capabilities::plan::{self as capabilities, Sets};
@@ -11,7 +12,7 @@ use crate::init::program::{Draft, Source, text};
 use crate::init::user::plan::Limit;
 use crate::init::wire::{Bytes, Text};
 use crate::init::{attributes, cgroups, control, exec, seccomp, terminal, user};
-use crate::seccomp::Filter;
+use crate::seccomp::{Filter, Listener};
 use crate::{Error, Result, cgroup};
 
 /// What a process needs besides its own document.
@@ -58,7 +59,21 @@ pub fn by_runtime(process: &Process, limits: Vec<Limit>) -> Result<Vec<RuntimeSt
     Ok([limits, scheduling, io_priority].into_iter().flatten().collect())
 }
 
+/// The compiled filter. A relative `listenerPath` is the bundle's, as runc's create takes it.
+pub fn filter(profile: Option<&LinuxSeccomp>, bundle: &Path) -> Result<Option<Filter>> {
+    let mut filter = profile.map(crate::seccomp::compile).transpose()?.flatten();
+    if let Some(listener) = filter.as_mut().and_then(|filter| filter.listener.as_mut()) {
+        listener.path = bundle.join(&listener.path);
+    }
+    Ok(filter)
+}
+
 impl Surroundings<'_> {
+    /// The seccomp agent, where the filter hands calls to one.
+    pub fn listener(&self) -> Option<Listener> {
+        self.filter.as_ref()?.listener.clone()
+    }
+
     /// Ids, limits and terminal, before the process is told to go on.
     pub fn prepare(&self, process: &Process, waits: bool, draft: &mut Draft) -> Result<()> {
         user::plan::check_ids(process)?;
@@ -119,20 +134,23 @@ impl Surroundings<'_> {
         self.filter.is_some() && !process.no_new_privileges().unwrap_or(false)
     }
 
-    /// The filter and the command: what is done once the process may run.
-    pub fn run(&self, process: &Process, draft: &mut Draft) -> Result<()> {
+    /// The filter and the command: what is done once the process may run. Returns after which step the filter is loaded.
+    pub fn run(&self, process: &Process, draft: &mut Draft) -> Result<usize> {
         exec::plan::prepare(process, &self.environment, draft)?;
         let privileged_load = self.loads_with_privilege(process);
         if privileged_load {
             self.capabilities.widen(draft);
         }
         if let Some(filter) = &self.filter {
-            draft.step(seccomp::step::Step::Load { flags: filter.flags, program: Bytes(&filter.bytes()) });
+            let close = filter.lets_pass(libc::SYS_close as u32, [None; 6]);
+            draft.step(seccomp::step::Step::Load { flags: filter.flags, program: Bytes(&filter.bytes()), close });
         }
+        let loaded = draft.len();
         if privileged_load {
             self.capabilities.set(draft);
         }
-        exec::plan::run(process, draft)
+        exec::plan::run(process, draft)?;
+        Ok(loaded)
     }
 }
 

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::agent::{self, Agent, Subject};
 use super::launch::Launch;
 use super::store::{self, Directory, Locked, START_SOCKET, State};
 use super::{
-    CgroupManager, ContainerId, CreateOptions, Globals, attributes, cleanup, fault, identity, links, terminal,
+    CgroupManager, ContainerId, CreateOptions, Globals, Status, attributes, cleanup, fault, identity, links, terminal,
 };
 use crate::bundle::create::{Circumstances, Planned};
 use crate::bundle::plan::RuntimeStep;
@@ -151,6 +152,7 @@ impl<'a> Creation<'a> {
         let mut launch = Launch::new(&plan, self.options.preserve_fds.saturating_add(Launch::listen_fds()))?;
         let mut made = cgroup::Made::default();
         let mut identities = Vec::new();
+        let mut agent = None;
         for (number, step) in plan.runtime_steps() {
             fault::point();
             log::debug!("{}: step {number}: {step}", self.id);
@@ -199,6 +201,9 @@ impl<'a> Creation<'a> {
                     attributes::set(step, launch.init()?.pid, self.planned.place.as_ref())?;
                 }
                 RuntimeStep::Save => self.save(launch.init()?, launch.program())?,
+                RuntimeStep::FindAgent(listener) => agent::find(&listener.path)?,
+                RuntimeStep::ConnectAgent(listener) => agent = Some(Agent::connect(listener)?),
+                RuntimeStep::ServeAgent => self.serve(&mut launch, agent.take(), &plan)?,
             }
         }
         fault::point();
@@ -290,6 +295,20 @@ impl<'a> Creation<'a> {
             .ok_or_else(|| Error::new("there is no state directory yet"))
     }
 
+    fn serve(&self, launch: &mut Launch, agent: Option<Agent>, plan: &Plan) -> Result<()> {
+        let agent = agent.ok_or_else(|| Error::new("the plan connects to no seccomp agent"))?;
+        let annotations = self.config.spec.annotations().clone().unwrap_or_default();
+        let subject = Subject {
+            id: self.id.as_str(),
+            oci_version: self.config.spec.version(),
+            bundle: &self.config.bundle,
+            annotations: &annotations.into_iter().collect(),
+            status: Status::Created,
+            init: launch.init()?.pid,
+        };
+        launch.serve(&agent, &subject, plan)
+    }
+
     fn save(&self, init: &Spawned, program: identity::Program) -> Result<()> {
         let config = serde_json::value::RawValue::from_string(self.config.text.clone())?;
         let annotations = self.config.spec.annotations().clone().unwrap_or_default();
@@ -307,6 +326,7 @@ impl<'a> Creation<'a> {
             rdt: self.planned.rdt.clone(),
             own_keyring: !self.options.no_new_keyring,
             updates: 0,
+            agent: self.planned.agent.clone(),
             annotations: annotations.into_iter().collect(),
             config,
         };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, Spec};
 
+use super::agent::{Agent, Subject};
 use super::attributes;
 use super::create::hand_out;
 use super::launch::Launch;
@@ -46,12 +47,13 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
         namespaces: joinable(&state)?,
         cpus: options.exec_cpus.as_deref(),
         annotated_cpus: attributes_plan::exec_cpus(&state.annotations),
+        bundle: &state.bundle,
         root: &PathBuf::from(format!("/proc/{}/root", state.init.pid)),
     };
     let plan = bundle::exec::plan(&process, &around)?;
     let foreground = if options.detach { None } else { Some(Foreground::begin(false)?) };
     let (console, terminal) = Terminal::open(tty, options.console_socket.as_deref())?;
-    let started = start(&plan, options, init, console, place.as_ref())?;
+    let started = start(&plan, options, init, console, place.as_ref(), &state)?;
     match foreground {
         Some(foreground) => foreground.wait(&started, terminal),
         None => Ok(0),
@@ -91,9 +93,11 @@ fn start(
     init: OwnedFd,
     mut console: Option<OwnedFd>,
     place: Option<&cgroup::Place>,
+    state: &State,
 ) -> Result<Spawned> {
     let mut launch = Launch::new(plan, options.preserve_fds)?;
     let mut init = Some(init);
+    let mut agent = None;
     let v2 = place.map(cgroup::Place::v2_dir).transpose()?.flatten();
     for (number, step) in plan.runtime_steps() {
         log::debug!("exec: step {number}: {step}");
@@ -116,6 +120,11 @@ fn start(
             }
             RuntimeStep::Release => launch.release()?,
             RuntimeStep::Resctrl(_, Step::Enter(group)) => group.enter(launch.init()?.pid)?,
+            RuntimeStep::ConnectAgent(listener) => agent = Some(Agent::connect(listener)?),
+            RuntimeStep::ServeAgent => {
+                let agent = agent.take().ok_or_else(|| Error::new("the plan connects to no seccomp agent"))?;
+                launch.serve(&agent, &Subject::of(state, Status::Running), plan)?;
+            }
             step if attributes::set(step, launch.init()?.pid, place)? => {}
             step => return Err(Error::new(format!("an exec has no step such as: {step}"))),
         }

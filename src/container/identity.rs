@@ -33,12 +33,18 @@ pub fn find(identity: &Identity) -> Option<OwnedFd> {
     same.then_some(process)
 }
 
-/// Field 22 of /proc/PID/stat, in clock ticks since boot: proc(5). The name before it may hold anything, even ')'.
+/// Field 22 of /proc/PID/stat, in clock ticks since boot: proc(5).
 fn start_time(pid: i32) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let field = fields.split_whitespace().nth(19).and_then(|field| field.parse().ok());
+    let field = stat(pid)?.1.get(19).and_then(|field| field.parse().ok());
     field.ok_or_else(|| Error::new("it has no start time"))
+}
+
+/// /proc/PID/stat: the name, which may hold anything, even ')', and the fields from the third on.
+fn stat(pid: i32) -> Result<(String, Vec<String>)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (name, fields) = text.rsplit_once(')').unwrap_or_default();
+    let name = name.split_once('(').map_or("", |(_, name)| name);
+    Ok((name.to_owned(), fields.split_whitespace().map(str::to_owned).collect()))
 }
 
 /// Which file a process runs: (device, inode).
@@ -48,4 +54,54 @@ pub type Program = (u64, u64);
 /// nothing inside can run.
 pub fn is_waiting(pid: i32, init: Program) -> bool {
     std::fs::metadata(format!("/proc/{pid}/exe")).is_ok_and(|found| (found.dev(), found.ino()) == init)
+}
+
+/// What became of an init whose socket was closed.
+pub enum Outcome {
+    /// It executed the command, whatever became of that.
+    Command,
+    /// It ended before; with its status as waitpid(2) gives it, where it can be seen.
+    Ended(Option<i32>),
+    /// It still is there, and still is init.
+    Init,
+}
+
+/// Whether an init that closed its socket did so because it executed the command. Both execve and the end of a process
+/// close it: after the one it runs another file, after the other it runs none, and a dead one keeps its last name until
+/// it is reaped. Of one that was reaped by another nothing can be known, and its reaper knows how it ended.
+pub fn outcome(pid: i32, process: BorrowedFd, init: Program) -> Outcome {
+    match std::fs::metadata(format!("/proc/{pid}/exe")) {
+        Ok(found) if (found.dev(), found.ino()) != init => return Outcome::Command,
+        // It is about to end, or has.
+        _ => {}
+    }
+    if !pidfd::wait_for_end(process, Some(super::PATIENCE)) {
+        return if is_waiting(pid, init) { Outcome::Init } else { Outcome::Command };
+    }
+    match stat(pid) {
+        Ok((name, fields)) if name.as_bytes() == crate::init::step::NAME.to_bytes() => {
+            Outcome::Ended(fields.last().and_then(|field| field.parse().ok()))
+        }
+        _ => Outcome::Command,
+    }
+}
+
+/// How an init ended that did not become the command, and what to do.
+pub fn describe_end(status: Option<i32>) -> String {
+    use nix::sys::signal::Signal;
+    use nix::sys::wait::WaitStatus;
+    let status = status.and_then(|status| WaitStatus::from_raw(nix::unistd::Pid::from_raw(0), status).ok());
+    match status {
+        Some(WaitStatus::Exited(_, code)) => format!("init ended with {code}"),
+        Some(WaitStatus::Signaled(_, signal, _)) => {
+            let advice = match signal {
+                Signal::SIGSYS => ": linux.seccomp kills a call that it needs; allow execve",
+                Signal::SIGKILL => ": is the memory limit too low for it, or was the container killed?",
+                Signal::SIGILL => ": linux.seccomp and its agent let none of its calls through",
+                _ => "",
+            };
+            format!("init was killed by {signal}{advice}")
+        }
+        _ => "init is gone".into(),
+    }
 }

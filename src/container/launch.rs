@@ -12,14 +12,13 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::FsFlags;
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
 
-use super::identity::Program;
-use super::{PATIENCE, copy_up, fault, id_maps, map_mount};
+use super::agent::{Agent, Subject};
+use super::identity::{Outcome, Program};
+use super::{PATIENCE, copy_up, fault, id_maps, identity, map_mount};
 use crate::bundle::plan::{IdMaps, Plan};
 use crate::init::program::{Items, MapMount, Source, describe_failure};
-use crate::init::step::{GO, Head, READY, SHOWN};
+use crate::init::step::{GO, Head, LISTENER, READY, SHOWN};
 use crate::init::wire::Wire;
 use crate::sys::spawn::{Spawn, Spawned, spawn};
 use crate::sys::{self, SharedPage};
@@ -179,6 +178,18 @@ impl Launch {
         Ok(())
     }
 
+    /// Gives the listener of the filter that init loads to the seccomp agent.
+    pub fn serve(&mut self, agent: &Agent, subject: &Subject, plan: &Plan) -> Result<()> {
+        let mut word = [0; 1];
+        match read_retrying(self.socket.as_fd(), &mut word)? {
+            1 if word[0] == LISTENER => {}
+            read => return Err(self.failure(&word[..read], plan)),
+        }
+        let init = self.init()?;
+        let mut socket = std::fs::File::from(self.socket.try_clone()?);
+        agent.serve(&mut socket, init.pid, init.process.as_fd(), subject)
+    }
+
     /// Waits until init has closed its socket: it runs the command, or waits for `start` alone.
     pub fn finish(mut self, plan: &Plan) -> Result<Spawned> {
         self.settle(plan)?;
@@ -194,10 +205,13 @@ impl Launch {
         }
     }
 
-    /// Whether init ended before the last step, execve, which closes the socket when it succeeds.
+    /// Whether init ended instead: after the last step, execve, what it runs is to be seen; before it, it waits for `start`.
     fn died_early(&self, plan: &Plan) -> bool {
-        self.page.progress().step.load(Ordering::Acquire) < plan.last_init_step()
-            && self.started.as_ref().is_some_and(|init| sys::pidfd::has_ended(init.process.as_fd()))
+        let Some(init) = &self.started else { return false };
+        if self.page.progress().step.load(Ordering::Acquire) < plan.last_init_step() {
+            return sys::pidfd::has_ended(init.process.as_fd());
+        }
+        !matches!(identity::outcome(init.pid, init.process.as_fd(), self.program), Outcome::Command)
     }
 
     /// What init told of its failure, or what became of it, in words.
@@ -213,14 +227,8 @@ impl Launch {
         let step = self.page.progress().step.load(Ordering::Acquire);
         let at = plan.describe(step).unwrap_or_else(|| "its beginning".into());
         let ended = self.started.take().and_then(|init| reap(&init));
-        describe_failure(&message).unwrap_or_else(|| match ended {
-            Some(WaitStatus::Signaled(_, signal, _)) => Error::new(format!(
-                "init was killed by {signal} at step {step} ({at}){}",
-                if signal == nix::sys::signal::Signal::SIGKILL { ": is the memory limit too low for it?" } else { "" }
-            )),
-            Some(WaitStatus::Exited(_, code)) => Error::new(format!("init ended with {code} at step {step} ({at})")),
-            _ => Error::new(format!("init is gone at step {step} ({at})")),
-        })
+        describe_failure(&message)
+            .unwrap_or_else(|| Error::new(format!("{} at step {step} ({at})", identity::describe_end(ended))))
     }
 }
 
@@ -236,9 +244,9 @@ impl Drop for Launch {
 }
 
 /// Waits for an init that ends, but not for ever: in a dead filesystem even SIGKILL waits.
-fn reap(init: &Spawned) -> Option<WaitStatus> {
+fn reap(init: &Spawned) -> Option<i32> {
     if sys::pidfd::wait_for_end(init.process.as_fd(), Some(PATIENCE)) {
-        return waitpid(Pid::from_raw(init.pid), None).ok();
+        return sys::reap(init.pid);
     }
     log::warn!("init does not end: {}", crate::cgroup::describe_stuck(init.pid));
     None

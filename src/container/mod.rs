@@ -2,6 +2,7 @@
 //! state on disk. Nothing here reads the command line or prints. Data comes from `bundle` as a plan and goes to the
 //! kernel, and to one state directory per container.
 
+mod agent;
 mod attributes;
 mod cleanup;
 mod copy_up;

@@ -1,12 +1,16 @@
 //! Starting a created container: a word to its waiting init, whose exec errors come back the same way.
 
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use super::agent::{Agent, Subject};
+use super::identity::Outcome;
 use super::store::{START_SOCKET, State};
-use super::{ContainerId, Globals, Status, fault, status};
+use super::{ContainerId, Globals, PATIENCE, Status, fault, identity, status};
 use crate::init::program::describe_failure;
-use crate::init::step::GO;
+use crate::init::step::{GO, LISTENER};
+use crate::sys::pidfd;
 use crate::{Context, Error, Kind, Result};
 
 /// Starts the user's process of a created container.
@@ -17,30 +21,56 @@ pub fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
         Status::Stopped => return Err(refuse("cannot start a container that has stopped")),
         _ => return Err(refuse("cannot start an already running container")),
     }
+    let Some(init) = identity::find(&state.init) else {
+        return Err(refuse("cannot start a container that has stopped"));
+    };
     fault::point();
     let socket = locked.directory.join(START_SOCKET);
     let mut stream = UnixStream::from(crate::sys::net::connect_path(&socket)?);
+    let agent = state.agent.as_ref().map(Agent::connect).transpose()?;
     fault::point();
     stream.write_all(&[GO]).context(|| "tell init to start")?;
     fault::point();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).context(|| "read what init says")?;
+    let answer = listen(&mut stream, &state, &init, agent.as_ref())?;
     fault::point();
     match describe_failure(&answer) {
         Some(error) => Err(error),
-        None => finish(&state, &socket),
+        None => finish(&state, &socket, &init),
     }
 }
 
-fn finish(state: &State, socket: &std::path::Path) -> Result<()> {
+/// All that init says until it is the user's process: of its filter's listener, which goes to the agent, and of failures.
+fn listen(stream: &mut UnixStream, state: &State, init: &OwnedFd, agent: Option<&Agent>) -> Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    stream.take(1).read_to_end(&mut answer).context(|| "read what init says")?;
+    if let (Some(&LISTENER), Some(agent)) = (answer.first(), agent) {
+        answer.clear();
+        serve(stream, state, init, agent)?;
+    }
+    stream.read_to_end(&mut answer).context(|| "read what init says")?;
+    Ok(answer)
+}
+
+/// Without its agent the process must not run: its calls would be answered by nobody, or fail.
+fn serve(stream: &mut UnixStream, state: &State, init: &OwnedFd, agent: &Agent) -> Result<()> {
+    let subject = Subject::of(state, Status::Created);
+    agent.serve(stream, state.init.pid, init.as_fd(), &subject).inspect_err(|_| {
+        let _ = pidfd::signal(init.as_fd(), libc::SIGKILL);
+        pidfd::wait_for_end(init.as_fd(), Some(PATIENCE));
+    })
+}
+
+/// Tells a success from an end that came before it: both close the connection.
+fn finish(state: &State, socket: &std::path::Path, init: &OwnedFd) -> Result<()> {
     // Nobody will connect any more; whether it is there decides nothing.
     let _ = std::fs::remove_file(socket);
-    if super::identity::find(&state.init).is_some() && super::identity::is_waiting(state.init.pid, state.program) {
-        return Err(Error::new(
-            "init did not start the process and said nothing; its log may be in dmesg (a seccomp kill?)",
-        ));
+    match identity::outcome(state.init.pid, init.as_fd(), state.program) {
+        Outcome::Command => Ok(()),
+        Outcome::Ended(status) => {
+            Err(Error::new(format!("{} before it ran the process", identity::describe_end(status))))
+        }
+        Outcome::Init => Err(Error::new("init did not start the process and said nothing")),
     }
-    Ok(())
 }
 
 fn refuse(message: &str) -> Error {

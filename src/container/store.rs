@@ -53,6 +53,9 @@ pub struct State {
     /// How many updates have changed its resources: a record of an update that was cut short says which it was.
     #[serde(default)]
     pub updates: u64,
+    /// The seccomp agent, where the filter hands calls to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<crate::seccomp::Listener>,
     /// The bundle's annotations.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,

@@ -67,6 +67,8 @@ fn run(plan_fd: sys::Fd, length: usize) -> Result<(), i32> {
     #[cfg(feature = "fault")]
     guard::LEFT_OUT.store(head.left_out, Ordering::Relaxed);
     let mut context = Context::new(head, progress);
+    // What this process is called until it is the command: execve gives it another name, and a dead one keeps its last.
+    sys::prctl(linux_raw_sys::prctl::PR_SET_NAME, step::NAME.as_ptr() as usize, 0)?;
     // The caller's umask must not change the modes of what steps make; a step sets the process's own.
     sys::umask(0);
     #[cfg(feature = "fault")]
@@ -111,7 +113,7 @@ fn perform(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
         Step::Terminal(step) => terminal::run::run(step, context),
         Step::User(step) => user::run::run(step, context),
         Step::Capabilities(step) => capabilities::run::run(step),
-        Step::Seccomp(step) => seccomp::run::run(step),
+        Step::Seccomp(step) => seccomp::run::run(step, context),
         Step::Exec(step) => exec::run::run(step, context),
         Step::Attributes(step) => attributes::run::run(step),
     }

@@ -118,11 +118,16 @@ pub struct Progress {
     pub forked: core::sync::atomic::AtomicI32,
 }
 
+/// The name that init has while it is init: PR_SET_NAME.
+pub const NAME: &core::ffi::CStr = c"nfrun-init";
 /// What init writes to the runtime when it waits for it.
 pub const READY: u8 = b'R';
 /// What the runtime, or `start`, writes to let init go on.
 pub const GO: u8 = b'G';
 /// What init writes to the runtime beside a mount's descriptor that it shows.
 pub const SHOWN: u8 = b'M';
+/// What init writes before it loads a filter that hands calls to an agent: then, as u32 and u64, the number that the
+/// filter's listener will have among its descriptors, and the address of a u32 that it waits on to be no longer zero.
+pub const LISTENER: u8 = b'L';
 /// What precedes a failure on the wire: then act and errno as u32 and i32, then the step's own bytes.
 pub const FAILED: u8 = b'F';

@@ -47,9 +47,15 @@ fn pointer(text: Option<&CStr>) -> usize {
 }
 
 pub fn exit(code: i32) -> ! {
-    loop {
-        let _ = sys!(__NR_exit_group, code);
-    }
+    let _ = sys!(__NR_exit_group, code);
+    // A filter may refuse even that.
+    abort()
+}
+
+/// The end by SIGILL, which no filter can refuse and which ends a pid namespace's init too.
+pub fn abort() -> ! {
+    // SAFETY: an instruction that only faults.
+    unsafe { asm!("ud2", options(noreturn)) }
 }
 
 pub fn open(at: Fd, path: &CStr, flags: u32, mode: u32) -> Outcome<Fd> {
@@ -81,8 +87,12 @@ pub fn dup3(from: Fd, to: Fd, flags: u32) -> Outcome {
     sys!(__NR_dup3, from, to, flags).map(drop)
 }
 
+pub fn fcntl(fd: Fd, command: u32, argument: u32) -> Outcome<usize> {
+    sys!(__NR_fcntl, fd, command, argument)
+}
+
 pub fn set_close_on_exec(fd: Fd) {
-    let _ = sys!(__NR_fcntl, fd, k::F_SETFD, k::FD_CLOEXEC);
+    let _ = fcntl(fd, k::F_SETFD, k::FD_CLOEXEC);
 }
 
 pub fn read(fd: Fd, buffer: &mut [u8]) -> Outcome<usize> {
@@ -306,15 +316,15 @@ pub fn capget() -> Outcome<(u64, u64, u64)> {
     Ok((join(0), join(1), join(2)))
 }
 
-/// SECCOMP_SET_MODE_FILTER with an array of struct sock_filter.
-pub fn seccomp(flags: u32, program: &[u8]) -> Outcome {
+/// SECCOMP_SET_MODE_FILTER with an array of struct sock_filter; the listener where the flags ask for one.
+pub fn seccomp(flags: u32, program: &[u8]) -> Outcome<Fd> {
     #[repr(C)]
     struct Program {
         length: u16,
         filter: *const u8,
     }
     let program = Program { length: (program.len() / 8) as u16, filter: program.as_ptr() };
-    sys!(__NR_seccomp, 1, flags, &raw const program).map(drop)
+    sys!(__NR_seccomp, 1, flags, &raw const program).map(|fd| fd as Fd)
 }
 
 /// Back to no blocked signal, and to the default action of all that the caller ignores but SIGHUP and SIGINT, as runc:

@@ -21,7 +21,7 @@ impl Display for Step<'_> {
             Self::Terminal(step) => terminal(step, f),
             Self::User(step) => user(step, f),
             Self::Capabilities(step) => capabilities(step, f),
-            Self::Seccomp(step::Seccomp::Load { flags, program }) => {
+            Self::Seccomp(step::Seccomp::Load { flags, program, .. }) => {
                 write!(f, "load seccomp filter of {} instructions, flags {flags:#x}", program.0.len() / 8)
             }
             Self::Exec(step) => exec(step, f),
@@ -233,6 +233,10 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
         Step::Attributes(step::Attributes::MemoryPolicy { .. }) if failure.errno == libc::ENOSYS => {
             " (linux.memoryPolicy: this kernel is built without NUMA)"
         }
+        Step::Seccomp(_) if failure.errno == libc::EBUSY => {
+            " (an agent answers the calls of the caller already, and the kernel takes one)"
+        }
+        Step::Seccomp(_) if failure.errno == libc::EINVAL => " (is the kernel older than linux.seccomp.flags?)",
         Step::Cgroups(_) if failure.errno == libc::ENOSPC => " (cpuset.cpus or cpuset.mems of the cgroup is empty)",
         Step::Mounts(step::Mounts::New { .. }) if failure.errno == libc::ENODEV => {
             " (the kernel lacks this filesystem)"

@@ -23,6 +23,11 @@ impl Instruction {
         let ([c0, c1], [k0, k1, k2, k3]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
         [c0, c1, self.jt, self.jf, k0, k1, k2, k3]
     }
+
+    /// Whether it ends the program with this verdict.
+    pub(super) fn returns(self, verdict: u32) -> bool {
+        (self.code, self.k) == (op::RETURN, verdict)
+    }
 }
 
 /// The operations that filters need: BPF_* of linux/bpf_common.h, put together.
@@ -36,9 +41,9 @@ pub(super) mod op {
     pub(in super::super) const JGT: u16 = 0x25;
     pub(in super::super) const JGE: u16 = 0x35;
     /// Skips k instructions.
-    pub(super) const JUMP: u16 = 0x05;
+    pub(in super::super) const JUMP: u16 = 0x05;
     /// Returns k.
-    pub(super) const RETURN: u16 = 0x06;
+    pub(in super::super) const RETURN: u16 = 0x06;
 }
 
 /// The farthest that a comparison can jump.

@@ -30,8 +30,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verdict;
+
+use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxSeccomp;
+use serde::{Deserialize, Serialize};
 
 pub use assembler::Instruction;
 
@@ -52,6 +56,19 @@ pub struct Filter {
     pub flags: u32,
     /// The program, never empty and never longer than the kernel takes.
     pub program: Vec<Instruction>,
+    /// Who answers the calls that the filter does not decide itself; only where there can be any.
+    pub listener: Option<Listener>,
+}
+
+/// The seccomp agent: who answers calls with SCMP_ACT_NOTIFY.
+///
+/// Specification: config-linux.md, "Seccomp" (`listenerPath`, `listenerMetadata`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// The unix socket that it listens on.
+    pub path: PathBuf,
+    /// What it is told besides the container's state.
+    pub metadata: Option<String>,
 }
 
 impl Filter {
@@ -68,8 +85,8 @@ impl Filter {
 }
 
 /// Compiles `linux.seccomp`; None where the profile filters nothing: it allows by default and says nothing else.
-pub fn compile(profile: &LinuxSeccomp) -> Result<Option<Filter>> {
-    let profile = Profile::read(profile)?;
+pub fn compile(spec: &LinuxSeccomp) -> Result<Option<Filter>> {
+    let profile = Profile::read(spec)?;
     if profile.filters_nothing() {
         return Ok(None);
     }
@@ -84,5 +101,19 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Option<Filter>> {
             program.len()
         )));
     }
-    Ok(Some(Filter { flags: profile.flags, program }))
+    let listener = listener(spec, &program)?;
+    Ok(Some(Filter { flags: profile::flags_for(profile.flags, listener.is_some()), program, listener }))
+}
+
+/// The agent where the program hands a call to one. A `listenerPath` that no call needs says nothing, as with runc.
+fn listener(spec: &LinuxSeccomp, program: &[Instruction]) -> Result<Option<Listener>> {
+    if !program.iter().any(|instruction| instruction.returns(profile::RET_NOTIFY)) {
+        return Ok(None);
+    }
+    match profile::listener_path(spec) {
+        Some(path) => Ok(Some(Listener { path: path.into(), metadata: spec.listener_metadata().clone() })),
+        None => Err(Error::invalid(
+            "linux.seccomp.listenerPath: is missing: SCMP_ACT_NOTIFY hands calls to an agent; name the socket it listens on",
+        )),
+    }
 }

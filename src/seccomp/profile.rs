@@ -16,11 +16,16 @@ const MAX_TRACE: u32 = 0xffff;
 const FLAG_TSYNC: u32 = 1 << 0;
 const FLAG_LOG: u32 = 1 << 1;
 const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+pub(super) const FLAG_NEW_LISTENER: u32 = 1 << 3;
+const FLAG_TSYNC_ESRCH: u32 = 1 << 4;
+const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
 /// SECCOMP_RET_ERRNO with ENOSYS.
 pub(super) const RET_ENOSYS: u32 = 0x0005_0000 | 38;
 /// SECCOMP_RET_KILL_THREAD, what calls of an architecture that the profile does not list get.
 pub(super) const RET_KILL: u32 = 0;
+/// SECCOMP_RET_USER_NOTIF.
+pub(super) const RET_NOTIFY: u32 = 0x7fc0_0000;
 
 /// A profile whose every word was understood.
 pub(super) struct Profile<'a> {
@@ -48,17 +53,17 @@ pub(super) struct Rule<'a> {
 impl<'a> Profile<'a> {
     /// Reads the profile, or says which field is not valid.
     pub(super) fn read(spec: &'a LinuxSeccomp) -> Result<Self> {
-        refuse_listener(spec)?;
+        refuse_lone_metadata(spec)?;
         let entries = spec.syscalls().as_deref().unwrap_or_default();
         let default_action = spec.default_action();
         let default = action(default_action, spec.default_errno_ret())
-            .map_err(|problem| problem.at("linux.seccomp", "defaultAction", "defaultErrnoRet"))?;
+            .map_err(|problem| problem.at("linux.seccomp", "defaultErrnoRet"))?;
         let says_nothing = default_action == Action::ScmpActAllow
             && entries.is_empty()
             && spec.architectures().as_ref().is_none_or(Vec::is_empty);
-        // What lets unknown calls pass by default must let new ones pass: a tracer answers them itself.
+        // What lets unknown calls pass by default must let new ones pass: a tracer or an agent answers them itself.
         let newer = match default_action {
-            Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace => default,
+            Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace | Action::ScmpActNotify => default,
             _ => RET_ENOSYS,
         };
         Ok(Self {
@@ -77,17 +82,28 @@ impl<'a> Profile<'a> {
     }
 }
 
-/// Notification needs an agent's socket, which init and the runtime do not carry yet.
-fn refuse_listener(spec: &LinuxSeccomp) -> Result<()> {
-    let field = match (spec.listener_path(), spec.listener_metadata()) {
-        (Some(_), _) => "listenerPath",
-        (_, Some(_)) => "listenerMetadata",
-        _ => return Ok(()),
-    };
-    Err(Error::invalid(format!("linux.seccomp.{field}: {NO_NOTIFY}: remove it")))
+/// config-linux.md: listenerMetadata must not be set without listenerPath.
+fn refuse_lone_metadata(spec: &LinuxSeccomp) -> Result<()> {
+    if spec.listener_metadata().is_none() || listener_path(spec).is_some() {
+        return Ok(());
+    }
+    Err(Error::invalid("linux.seccomp.listenerMetadata: there is nobody to tell it to: set listenerPath or remove it"))
 }
 
-const NO_NOTIFY: &str = "nfrun does not hand system calls to a seccomp agent yet";
+/// listenerPath where it is not empty.
+pub(super) fn listener_path(spec: &LinuxSeccomp) -> Option<&std::path::Path> {
+    spec.listener_path().as_deref().filter(|path| !path.as_os_str().is_empty())
+}
+
+/// The flags for a filter that hands calls to an agent, or that does not: the kernel makes the listener only where it is
+/// asked for one, takes TSYNC with it only where an error is no thread's id, and refuses to wait for no answer.
+pub(super) fn flags_for(flags: u32, notifies: bool) -> u32 {
+    match (notifies, flags & FLAG_TSYNC != 0) {
+        (false, _) => flags & !FLAG_WAIT_KILLABLE_RECV,
+        (true, false) => flags | FLAG_NEW_LISTENER,
+        (true, true) => flags | FLAG_NEW_LISTENER | FLAG_TSYNC_ESRCH,
+    }
+}
 
 /// The flags of seccomp(2). As runc does, speculation is allowed where the profile is silent; an empty list is not silent.
 fn flags(spec: &LinuxSeccomp) -> Result<u32> {
@@ -95,14 +111,12 @@ fn flags(spec: &LinuxSeccomp) -> Result<u32> {
         return Ok(FLAG_SPEC_ALLOW);
     };
     let mut word = 0;
-    for (at, flag) in flags.iter().enumerate() {
+    for flag in flags {
         word |= match flag {
             Flag::SeccompFilterFlagTsync => FLAG_TSYNC,
             Flag::SeccompFilterFlagLog => FLAG_LOG,
             Flag::SeccompFilterFlagSpecAllow => FLAG_SPEC_ALLOW,
-            Flag::SeccompFilterFlagWaitKillableRecv => {
-                return Err(Error::invalid(format!("linux.seccomp.flags[{at}]: {flag}: {NO_NOTIFY}: remove the flag")));
-            }
+            Flag::SeccompFilterFlagWaitKillableRecv => FLAG_WAIT_KILLABLE_RECV,
         };
     }
     Ok(word)
@@ -129,8 +143,7 @@ fn archs(spec: &LinuxSeccomp) -> Result<Vec<Arch>> {
 /// One entry of `linux.seccomp.syscalls`.
 fn rule(at: usize, entry: &LinuxSyscall) -> Result<Rule<'_>> {
     let field = || format!("linux.seccomp.syscalls[{at}]");
-    let action =
-        action(entry.action(), entry.errno_ret()).map_err(|problem| problem.at(&field(), "action", "errnoRet"))?;
+    let action = action(entry.action(), entry.errno_ret()).map_err(|problem| problem.at(&field(), "errnoRet"))?;
     if entry.names().is_empty() {
         return Err(Error::invalid(format!("{}.names: is empty: name a system call", field())));
     }
@@ -172,16 +185,14 @@ fn alternatives(args: &[LinuxSeccompArg], field: impl Fn() -> String) -> Result<
 
 /// What is wrong with an action.
 enum Problem {
-    Notify,
     NoErrno(Action),
     Range(u32, u32),
 }
 
 impl Problem {
     /// The problem as an error, naming the field that has it.
-    fn at(self, object: &str, action: &str, errno: &str) -> Error {
+    fn at(self, object: &str, errno: &str) -> Error {
         Error::invalid(match self {
-            Self::Notify => format!("{object}.{action}: SCMP_ACT_NOTIFY: {NO_NOTIFY}: use another action"),
             Self::NoErrno(action) => {
                 format!(
                     "{object}.{errno}: {action} returns no errno: remove it or use SCMP_ACT_ERRNO or SCMP_ACT_TRACE"
@@ -195,7 +206,6 @@ impl Problem {
 /// The word that a filter returns for an action: SECCOMP_RET_* with the errno, which is EPERM where none is given.
 fn action(action: Action, errno: Option<u32>) -> Result<u32, Problem> {
     let most = match action {
-        Action::ScmpActNotify => return Err(Problem::Notify),
         Action::ScmpActErrno => MAX_ERRNO,
         Action::ScmpActTrace => MAX_TRACE,
         _ if errno.is_some() => return Err(Problem::NoErrno(action)),

@@ -14,6 +14,7 @@ const ALLOW: u32 = 0x7fff_0000;
 const EPERM: u32 = 0x0005_0001;
 const ENOSYS: u32 = 0x0005_0026;
 const KILL: u32 = 0;
+const NOTIFY: u32 = 0x7fc0_0000;
 
 fn filter(profile: Value) -> Filter {
     try_filter(profile).expect("compile").expect("a filter")
@@ -69,12 +70,13 @@ fn every_action_returns_its_word() {
         ("SCMP_ACT_ERRNO", Some(4095), 0x0005_0fff),
         ("SCMP_ACT_TRACE", None, 0x7ff0_0001),
         ("SCMP_ACT_TRACE", Some(65535), 0x7ff0_ffff),
+        ("SCMP_ACT_NOTIFY", None, NOTIFY),
         ("SCMP_ACT_LOG", None, 0x7ffc_0000),
         ("SCMP_ACT_ALLOW", None, ALLOW),
     ] {
         let rule = json!([{"names": ["write"], "action": action, "errnoRet": errno}]);
         let default = if word == 0x8000_0000 { "SCMP_ACT_ALLOW" } else { "SCMP_ACT_KILL_PROCESS" };
-        let filter = filter(json!({"defaultAction": default, "syscalls": rule}));
+        let filter = filter(json!({"defaultAction": default, "syscalls": rule, "listenerPath": "/run/agent"}));
         assert_eq!(verdict(&filter, X86_64, 1, [0; 6]), word, "{action}");
     }
 }
@@ -88,18 +90,14 @@ fn an_error_names_its_field() {
     };
     let rule = |rule: Value| refusal(denying(json!([{"names": ["read"], "action": "SCMP_ACT_ALLOW"}, rule])));
     for (said, field) in [
-        (deny("defaultAction", json!("SCMP_ACT_NOTIFY")), "linux.seccomp.defaultAction: SCMP_ACT_NOTIFY"),
-        (deny("listenerPath", json!("/run/agent")), "linux.seccomp.listenerPath: "),
+        (deny("defaultAction", json!("SCMP_ACT_NOTIFY")), "linux.seccomp.listenerPath: is missing"),
         (deny("listenerMetadata", json!("x")), "linux.seccomp.listenerMetadata: "),
         (deny("defaultErrnoRet", json!(4096)), "linux.seccomp.defaultErrnoRet: 4096 is out of range"),
         (deny("architectures", json!(["SCMP_ARCH_X86", "SCMP_ARCH_PARISC"])), "linux.seccomp.architectures[1]: "),
+        (rule(json!({"names": ["write"], "action": "SCMP_ACT_NOTIFY"})), "linux.seccomp.listenerPath: is missing"),
         (
-            deny("flags", json!(["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])),
-            "linux.seccomp.flags[1]: SECCOMP_FILTER_FLAG_WAIT",
-        ),
-        (
-            rule(json!({"names": ["write"], "action": "SCMP_ACT_NOTIFY"})),
-            "linux.seccomp.syscalls[1].action: SCMP_ACT_NOTIFY",
+            rule(json!({"names": ["write"], "action": "SCMP_ACT_NOTIFY", "errnoRet": 1})),
+            "linux.seccomp.syscalls[1].errnoRet: SCMP_ACT_NOTIFY",
         ),
         (
             rule(json!({"names": ["write"], "action": "SCMP_ACT_KILL", "errnoRet": 1})),
@@ -254,4 +252,49 @@ fn a_search_over_hundreds_of_calls_takes_few_steps() {
         let run = run(&filter.bytes(), &Call { number, arch: X86_64, args: [0; 6] });
         assert!(run.saw_number && run.steps < 16, "{number}: {run:?}");
     }
+}
+
+#[test]
+fn a_filter_has_a_listener_where_it_hands_a_call_to_an_agent_and_only_there() {
+    let with = |rules: Value, flags: Value| {
+        let mut profile = denying(rules);
+        profile["flags"] = flags;
+        profile["listenerPath"] = json!("/run/agent");
+        profile["listenerMetadata"] = json!("words");
+        filter(profile)
+    };
+    let notify = json!([{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]);
+    let notifying = with(notify.clone(), json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]));
+    assert_eq!(notifying.flags, 8 | 32);
+    let listener = notifying.listener.expect("a listener");
+    assert_eq!((listener.path.to_str(), listener.metadata.as_deref()), (Some("/run/agent"), Some("words")));
+    assert_eq!(with(notify, json!(["SECCOMP_FILTER_FLAG_TSYNC"])).flags, 1 | 8 | 16, "TSYNC tells of errors by ESRCH");
+    // A rule for a call that no architecture has is none, and then there is nothing to wait for.
+    let unknown = with(
+        json!([{"names": ["no_such_call"], "action": "SCMP_ACT_NOTIFY"}]),
+        json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]),
+    );
+    assert_eq!((unknown.flags, unknown.listener), (0, None));
+}
+
+#[test]
+fn calls_newer_than_a_profile_that_hands_over_by_default_are_handed_over() {
+    let rules = json!([{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]);
+    let filter = filter(json!({"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/run/agent", "syscalls": rules}));
+    assert_eq!(verdict(&filter, X86_64, 0, [0; 6]), ALLOW);
+    assert_eq!(verdict(&filter, X86_64, 1, [0; 6]), NOTIFY);
+    assert_eq!(verdict(&filter, X86_64, 460, [0; 6]), NOTIFY);
+}
+
+#[test]
+fn a_call_passes_where_no_argument_that_is_not_known_decides() {
+    let filter = filter(denying(json!([
+        {"names": ["close"], "action": "SCMP_ACT_ALLOW"}, {"names": ["dup"], "action": "SCMP_ACT_LOG"},
+        {"names": ["clone"], "action": "SCMP_ACT_ALLOW",
+            "args": [{"index": 0, "value": 0x7e02_0000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]},
+    ])));
+    let passes = |number, first| filter.lets_pass(number, [first, None, None, None, None, None]);
+    assert!(passes(3, None) && passes(32, None));
+    assert!(!passes(0, None), "read is refused");
+    assert!(passes(56, Some(17)) && !passes(56, Some(0x2000_0000)) && !passes(56, None));
 }

@@ -158,3 +158,11 @@ pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> nix::Result<(
     // SAFETY: the new limit outlives the call, and no old one is asked for.
     Errno::result(unsafe { libc::prlimit64(pid, resource, &raw const limit, std::ptr::null_mut()) }).map(drop)
 }
+
+/// Reaps a child that has ended; its status as the kernel gives it: waitpid(2).
+pub fn reap(pid: i32) -> Option<i32> {
+    let mut status = 0;
+    // SAFETY: the status outlives the call.
+    let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+    (reaped == pid).then_some(status)
+}

@@ -3,11 +3,13 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect,
-    listen, recvmsg, sendmsg, socket,
+    listen, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::{Context, Result};
 
@@ -15,9 +17,24 @@ use crate::{Context, Result};
 pub fn connect_path(path: &Path) -> Result<OwnedFd> {
     let stream =
         socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(|| "make a socket")?;
-    with_short_path(path, |short| Ok(connect(stream.as_raw_fd(), &UnixAddr::new(short)?)?))
-        .context(|| format!("connect to {}", path.display()))?;
+    connect_to(&stream, path)?;
     Ok(stream)
+}
+
+/// The same, where neither connecting nor sending may wait longer than this for a peer that accepts or reads nothing:
+/// they fail with EAGAIN.
+pub fn connect_path_within(path: &Path, limit: Duration) -> Result<OwnedFd> {
+    let stream =
+        socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(|| "make a socket")?;
+    setsockopt(&stream, sockopt::SendTimeout, &TimeVal::milliseconds(limit.as_millis() as i64))?;
+    connect_to(&stream, path)?;
+    Ok(stream)
+}
+
+/// Connects a socket to a path.
+pub fn connect_to(socket: &OwnedFd, path: &Path) -> Result<()> {
+    with_short_path(path, |short| Ok(connect(socket.as_raw_fd(), &UnixAddr::new(short)?)?))
+        .context(|| format!("connect to {}", path.display()))
 }
 
 /// A socket that listens at a path.
@@ -46,7 +63,9 @@ fn with_short_path(path: &Path, call: impl FnOnce(&Path) -> Result<()>) -> Resul
 pub fn send_descriptor(socket: BorrowedFd, text: &[u8], fd: BorrowedFd) -> nix::Result<()> {
     let rights = [fd.as_raw_fd()];
     let control = [ControlMessage::ScmRights(&rights)];
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(text)], &control, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+    let sent = sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(text)], &control, MsgFlags::MSG_NOSIGNAL, None)?;
+    // A part is sent only where the socket has a limit of time.
+    if sent == text.len() { Ok(()) } else { Err(nix::errno::Errno::EAGAIN) }
 }
 
 /// Receives one descriptor; None at the end of the stream.

@@ -22,6 +22,12 @@ pub fn signal(process: BorrowedFd, signal: i32) -> nix::Result<()> {
     .map(drop)
 }
 
+/// A copy of a descriptor of the process, by its number there: pidfd_getfd(2).
+pub fn get_descriptor(process: BorrowedFd, number: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
+}
+
 /// Whether the process has ended, reaped or not.
 pub fn has_ended(process: BorrowedFd) -> bool {
     wait_for_end(process, Some(Duration::ZERO))

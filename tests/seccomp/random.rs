@@ -67,11 +67,12 @@ impl Random {
         }
         let default = self.action();
         let rules = self.rules(library);
-        json!({"defaultAction": default.0, "defaultErrnoRet": default.1, "architectures": archs, "syscalls": rules})
+        json!({"defaultAction": default.0, "defaultErrnoRet": default.1, "architectures": archs, "syscalls": rules,
+            "listenerPath": "/run/agent"})
     }
 
     fn action(&mut self) -> (&'static str, Option<u64>) {
-        match self.below(12) {
+        match self.below(13) {
             0 => ("SCMP_ACT_KILL", None),
             1 => ("SCMP_ACT_KILL_THREAD", None),
             2 => ("SCMP_ACT_KILL_PROCESS", None),
@@ -80,6 +81,7 @@ impl Random {
             5 => ("SCMP_ACT_TRACE", Some(self.below(300))),
             6 => ("SCMP_ACT_ERRNO", None),
             7..=8 => ("SCMP_ACT_ERRNO", Some(self.below(134))),
+            9 => ("SCMP_ACT_NOTIFY", None),
             _ => ("SCMP_ACT_ALLOW", None),
         }
     }

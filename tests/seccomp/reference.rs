@@ -112,7 +112,7 @@ impl Reference {
 
     /// Whether the profile's author did not know the call. ARM's private calls, far above all others, are never new.
     pub fn is_newer(&self, call: &Call) -> bool {
-        let lets_pass = matches!(self.default >> 16, 0x7fff | 0x7ffc | 0x7ff0);
+        let lets_pass = matches!(self.default >> 16, 0x7fff | 0x7ffc | 0x7ff0 | 0x7fc0);
         let Some((arch, Some(newest))) = self.arch_of(call) else { return false };
         let private = arch.word == "SCMP_ARCH_ARM" && call.number >= 0xf_0000;
         !lets_pass && !private && call.number > *newest
@@ -144,6 +144,7 @@ pub fn word(action: &Value, errno: &Value) -> u32 {
         "SCMP_ACT_TRAP" => 0x0003_0000,
         "SCMP_ACT_ERRNO" => 0x0005_0000 | data,
         "SCMP_ACT_TRACE" => 0x7ff0_0000 | data,
+        "SCMP_ACT_NOTIFY" => 0x7fc0_0000,
         "SCMP_ACT_LOG" => 0x7ffc_0000,
         "SCMP_ACT_ALLOW" => 0x7fff_0000,
         _ => KILL,
