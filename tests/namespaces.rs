@@ -222,6 +222,42 @@ fn a_user_namespace_is_joined_by_path() {
     assert_eq!(proc_status(second.pid(), "Uid"), "100000 100000 100000 100000");
 }
 
+/// A pod with a user namespace: its containers join what belongs to that, with it or from the host's.
+#[test]
+fn namespaces_that_another_user_namespace_owns_are_joined() {
+    let first = with_user_namespace(Container::idle()).up();
+    let pid = first.pid();
+    let join = |config: &mut Value, word: &str, kind: &str| {
+        drop_namespace(config, word);
+        push(&mut config["linux"]["namespaces"], json!({"type": word, "path": format!("/proc/{pid}/ns/{kind}")}));
+    };
+    for user_too in [false, true] {
+        let second = Container::idle();
+        let second = if user_too { with_user_namespace(second) } else { second }.with(|config| {
+            for (word, kind) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")] {
+                join(config, word, kind);
+            }
+            config["hostname"] = json!("");
+            if user_too {
+                join(config, "user", "user");
+            }
+        });
+        let output = second.try_create();
+        if is_reference() && output.code != 0 {
+            skip!("runc 1.1.5 differs: {output:?}");
+        }
+        output.ok();
+        second.start();
+        for kind in ["net", "ipc", "uts", "pid"] {
+            assert_eq!(ns(second.pid(), kind), ns(pid, kind), "{kind}, user namespace joined: {user_too}");
+        }
+        assert_eq!(ns(second.pid(), "user") == ns(pid, "user"), user_too);
+        second.exec(&["true"]).ok();
+        second.on_id(&["delete", "--force"]).ok();
+        assert_eq!(first.status(), "running");
+    }
+}
+
 #[test]
 fn sysctls_are_set_in_the_containers_namespaces_only() {
     let read = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
