@@ -342,14 +342,15 @@ fn run_to_the_end_returns_them_too() {
 }
 
 #[test]
-fn an_interface_whose_name_was_taken_meanwhile_stays_safe_until_it_is_free() {
+fn an_interface_whose_name_was_taken_meanwhile_stays_safe_until_it_is_free_and_keeps_no_other() {
     let mut host = Host::new();
     host.c.config["annotations"] = json!({"io.nfrun.net-devices.return": "true"});
     let before = host.picture();
-    host.create(json!({"eth1": {}})).ok();
+    host.create(json!({"eth1": {}, "eth2": {"name": "net0"}})).ok();
     host.sh("ip link add eth1 type veth peer name thief");
     host.runtime(&["delete", &host.c.id])
         .fails(1, &["linux.netDevices.eth1: bring eth1 back", "another interface is called eth1 by now"]);
+    assert!(host.link(None, "eth2").is_some(), "the other one is back");
     host.sh("ip link delete eth1");
     host.runtime(&["gc"]).ok();
     host.assert_as_before(&before, "gc");

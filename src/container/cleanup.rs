@@ -72,6 +72,7 @@ pub fn undo(locked: Locked) -> Result<()> {
             place.thaw()?;
         }
     }
+    let mut lost = Ok(());
     for step in &undos {
         fault::point();
         match step {
@@ -79,13 +80,17 @@ pub fn undo(locked: Locked) -> Result<()> {
             Undo::RemoveCgroup { path, leaf: true, inode: Some(inode) } => {
                 cgroup::remove_leaf(path, *inode, !own_pids, PATIENCE)?;
             }
-            // Nothing of ours was started before the identity was noted: what is inside is another's, and stays.
+            // One that cannot come back now must not keep the others.
             Undo::BringBack { origin, index, networks } => {
-                links::bring_back(&locked.directory, *networks, origin, *index)?;
+                lost = lost.and(links::bring_back(&locked.directory, *networks, origin, *index));
             }
             Undo::RemoveResctrl { own, .. } if outlives(whole, *own) => {}
             Undo::RemoveResctrl { path, inode, own } => resctrl::remove(path, *inode, *own)?,
-            Undo::LetNetworksGo => links::let_go(&locked.directory)?,
+            Undo::LetNetworksGo => {
+                std::mem::replace(&mut lost, Ok(()))?;
+                links::let_go(&locked.directory)?;
+            }
+            // Nothing of ours was started before the identity was noted: what is inside is another's, and stays.
             Undo::RemoveCgroup { path, inode, .. } => drop(cgroup::remove_unused(path, *inode)?),
         }
     }
