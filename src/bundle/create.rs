@@ -12,6 +12,7 @@ use super::process::{self, Surroundings};
 use super::{accounts, net_devices};
 use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
+use crate::init::lsm::plan::{Labels, mount_label};
 use crate::init::namespaces::ids;
 use crate::init::namespaces::plan::{self as namespaces, Namespaces};
 use crate::init::program::Draft;
@@ -121,7 +122,6 @@ impl Planner<'_> {
 
     fn refuse_later(&mut self) -> Result<()> {
         let linux = &self.linux;
-        let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         let hooks = self.spec.hooks().as_ref().is_some_and(|hooks| {
             let lists = [
                 #[allow(deprecated)]
@@ -134,12 +134,9 @@ impl Planner<'_> {
             ];
             lists.into_iter().flatten().any(|list| !list.is_empty())
         });
-        let later = [("hooks", hooks), ("linux.mountLabel", given(linux.mount_label()))];
+        let later = [("hooks", hooks)];
         for (field, _) in later.into_iter().filter(|(_, asked)| *asked) {
             self.later(field)?;
-        }
-        if let Some(process) = self.spec.process() {
-            process::refuse_later(process, &mut |field| self.later(field))?;
         }
         Ok(())
     }
@@ -161,6 +158,9 @@ impl Planner<'_> {
         if self.namespaces.makes(libc::CLONE_NEWCGROUP) {
             draft.step(crate::init::namespaces::step::Step::Unshare { kinds: libc::CLONE_NEWCGROUP as u64 });
         }
+        let labels = Labels::read(process, self.around.look)?;
+        labels.prepare(&mut draft);
+        labels.of_keys(&mut draft)?;
         namespaces::session(self.around.new_keyring.then_some(self.around.id), &mut draft)?;
         if self.namespaces.makes(libc::CLONE_NEWNET) {
             draft.step(crate::init::namespaces::step::Step::RaiseLoopback {});
@@ -177,7 +177,7 @@ impl Planner<'_> {
             user::plan::set_score(score, &mut draft)?;
         }
         self.root(process, place.as_ref(), &mut draft)?;
-        let surroundings = self.surroundings(process, limits)?;
+        let surroundings = self.surroundings(process, limits, labels)?;
         surroundings.prepare(process, self.around.waits, &mut draft)?;
         draft.step(control::step::Step::AwaitRuntime {});
         let ready = draft.len();
@@ -341,6 +341,7 @@ impl Planner<'_> {
             look: self.around.look,
             memory: self.memory_limit(),
             mount_table: self.around.mount_table,
+            label: mount_label(linux.mount_label().as_deref(), self.around.look)?,
             user_namespace: self.namespaces.has(libc::CLONE_NEWUSER),
             cgroups: &cgroups,
             cgroup_namespace: self.namespaces.has(libc::CLONE_NEWCGROUP),
@@ -436,7 +437,12 @@ impl Planner<'_> {
         Ok(environment)
     }
 
-    fn surroundings(&self, process: &Process, limits: Vec<Limit>) -> Result<Surroundings<'_>> {
+    fn surroundings<'a>(
+        &'a self,
+        process: &Process,
+        limits: Vec<Limit>,
+        labels: Labels<'a>,
+    ) -> Result<Surroundings<'a>> {
         let uid = process.user().uid();
         let home = || accounts::home(&self.rootfs, uid).filter(|_| self.around.look);
         let filter = process::filter(self.linux.seccomp().as_ref(), self.around.bundle)?;
@@ -452,6 +458,7 @@ impl Planner<'_> {
             capabilities: Sets::read(process.capabilities().as_ref(), self.held()),
             limits,
             may_set_groups: !self.groups_are_denied(),
+            labels,
         })
     }
 

@@ -7,13 +7,14 @@ use oci_spec::runtime::{Linux, Process, Spec};
 use super::accounts;
 use super::plan::{Plan, RuntimeStep};
 use super::process::{self, Surroundings};
+use crate::Result;
 use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
+use crate::init::lsm::plan::Labels;
 use crate::init::namespaces::{plan as namespaces, step::Step as Namespaces};
 use crate::init::program::{Draft, Source};
 use crate::init::user::plan::Limit;
 use crate::init::{attributes, control, exec, terminal, user};
-use crate::{Error, Result};
 
 /// What decides about an exec besides the process.
 pub struct Circumstances<'a> {
@@ -39,14 +40,13 @@ pub struct Circumstances<'a> {
 }
 
 /// Plans an exec.
-pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
+pub fn plan<'a>(process: &'a Process, around: &Circumstances<'a>) -> Result<Plan> {
     exec::plan::check(process)?;
-    process::refuse_later(process, &mut |field| {
-        Err(Error::invalid(format!("{field}: is not supported yet; leave it out")))
-    })?;
     let mut draft = Draft::default();
     let affinity = attributes::plan::Affinity::of_exec(around.cpus, process, around.annotated_cpus)?;
     affinity.before_the_join(&mut draft);
+    let labels = Labels::read(process, true)?;
+    labels.prepare(&mut draft);
     if let Some(place) = around.place {
         process::enter_cgroups(place, &mut draft)?;
     }
@@ -59,13 +59,14 @@ pub fn plan(process: &Process, around: &Circumstances) -> Result<Plan> {
         crate::init::rootfs::plan::chroot(around.root, &mut draft)?;
     }
     join(around.namespaces, &mut draft);
+    labels.of_keys(&mut draft)?;
     namespaces::session(around.keyring, &mut draft)?;
     if process.terminal().unwrap_or(false) {
         terminal::plan::open(process, false, &mut draft)?;
     }
     let own_user = around.namespaces & libc::CLONE_NEWUSER as u64 != 0;
     let (limits, limits_by_runtime) = process::share_limits(process, own_user)?;
-    let surroundings = surroundings(process, limits, around)?;
+    let surroundings = surroundings(process, limits, labels, around)?;
     surroundings.prepare(process, false, &mut draft)?;
     draft.step(control::step::Step::AwaitRuntime {});
     let ready = draft.len();
@@ -103,7 +104,12 @@ fn join(kinds: u64, draft: &mut Draft) {
     }
 }
 
-fn surroundings<'a>(process: &Process, limits: Vec<Limit>, around: &Circumstances<'a>) -> Result<Surroundings<'a>> {
+fn surroundings<'a>(
+    process: &Process,
+    limits: Vec<Limit>,
+    labels: Labels<'a>,
+    around: &Circumstances<'a>,
+) -> Result<Surroundings<'a>> {
     let linux = around.spec.linux().as_ref();
     let filter = linux.and_then(|linux| linux.seccomp().as_ref());
     let own_user = around.namespaces & libc::CLONE_NEWUSER as u64 != 0;
@@ -120,6 +126,7 @@ fn surroundings<'a>(process: &Process, limits: Vec<Limit>, around: &Circumstance
         capabilities: Sets::read(process.capabilities().as_ref(), held),
         limits,
         may_set_groups: !(own_user && groups_are_denied(around.root)),
+        labels,
     })
 }
 

@@ -7,6 +7,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxSeccomp, Process};
 
 use super::plan::RuntimeStep;
 use crate::init::capabilities::plan::{self as capabilities, Sets};
+use crate::init::lsm::plan::Labels;
 use crate::init::namespaces::ids;
 use crate::init::program::{Draft, Source, text};
 use crate::init::user::plan::Limit;
@@ -31,16 +32,8 @@ pub struct Surroundings<'a> {
     pub limits: Vec<Limit>,
     /// Whether the user namespace lets the groups be set: setgroups in proc_pid(5).
     pub may_set_groups: bool,
-}
-
-/// Properties of a process that come with a later version.
-pub fn refuse_later(process: &Process, refuse: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
-    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let later = [
-        ("process.apparmorProfile", given(process.apparmor_profile())),
-        ("process.selinuxLabel", given(process.selinux_label())),
-    ];
-    later.into_iter().filter(|(_, asked)| *asked).try_for_each(|(field, _)| refuse(field))
+    /// What AppArmor and SELinux are told of the process.
+    pub labels: Labels<'a>,
 }
 
 /// process.rlimits as init and the runtime set them. To raise a hard limit the kernel asks for a capability in the host's
@@ -104,6 +97,7 @@ impl Surroundings<'_> {
         attributes::plan::memory_policy(self.linux.and_then(|linux| linux.memory_policy().as_ref()), draft)?;
         attributes::plan::personality(self.linux.and_then(|linux| linux.personality().as_ref()), draft)?;
         self.capabilities.bound(draft);
+        self.labels.on_exec(draft)?;
         // Nothing of the image is looked up with descriptors of the host still open.
         let listener = waits.then(|| draft.slot(Source::Listener));
         draft.step(control::step::Step::CloseDescriptors { listener });

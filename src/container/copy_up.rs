@@ -16,11 +16,13 @@ use crate::sys::path::{IN_ROOT, NO_MAGICLINKS, open_beneath};
 use crate::{Context, Error, Result};
 
 /// Makes the tmpfs with at most that many bytes of files. A target that the rootfs does not have leaves it empty.
-pub fn filled_tmpfs(rootfs: &Path, target: &Path, data: &str, most: u64) -> Result<OwnedFd> {
-    let options = data.split(',').filter(|option| !option.is_empty()).map(|option| {
-        let (key, value) = option.split_once('=').unwrap_or((option, ""));
-        Ok((CString::new(key)?, CString::new(value)?))
-    });
+pub fn filled_tmpfs(rootfs: &Path, target: &Path, (data, label): (&str, Option<&str>), most: u64) -> Result<OwnedFd> {
+    let words = data.split(',').filter(|option| !option.is_empty());
+    let pairs = words.map(|option| option.split_once('=').unwrap_or((option, "")));
+    // A label holds commas, and is a value of its own here.
+    let options = pairs
+        .chain(label.map(|label| ("context", label)))
+        .map(|(key, value)| Ok((CString::new(key)?, CString::new(value)?)));
     let options = options.collect::<Result<Vec<_>, std::ffi::NulError>>();
     let options = options.map_err(|_| Error::invalid("an option holds a NUL character"))?;
     let pairs: Vec<(&CStr, &CStr)> = options.iter().map(|(key, value)| (key.as_c_str(), value.as_c_str())).collect();

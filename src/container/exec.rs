@@ -173,6 +173,13 @@ fn with_the_containers_own(mut process: Process, first: Option<&Process>) -> Pro
     if process.capabilities().is_none() {
         process.set_capabilities(first.and_then(|first| first.capabilities().clone()));
     }
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    if !given(process.apparmor_profile()) {
+        process.set_apparmor_profile(first.and_then(|first| first.apparmor_profile().clone()));
+    }
+    if !given(process.selinux_label()) {
+        process.set_selinux_label(first.and_then(|first| first.selinux_label().clone()));
+    }
     if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
         process.set_rlimits(first.and_then(|first| first.rlimits().clone()));
     }

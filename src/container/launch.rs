@@ -69,8 +69,10 @@ impl Launch {
     pub fn open(&mut self, slot: u32, source: &Source) -> Result<()> {
         let fd = match source {
             Source::HiddenTree { path } => hidden_tree(path)?,
-            Source::CopiedTmpfs { rootfs, target, data, most } => copy_up::filled_tmpfs(rootfs, target, data, *most)
-                .map_err(|error| error.context(format!("fill a tmpfs from {} of the rootfs", target.display())))?,
+            Source::CopiedTmpfs { rootfs, target, data, label, most } => {
+                copy_up::filled_tmpfs(rootfs, target, (data, label.as_deref()), *most)
+                    .map_err(|error| error.context(format!("fill a tmpfs from {} of the rootfs", target.display())))?
+            }
             Source::Namespace { path, .. } => open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
                 .context(|| format!("linux.namespaces: open {}", path.display()))?,
             Source::Tasks { path } => open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())

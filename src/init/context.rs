@@ -33,6 +33,8 @@ pub struct Context {
     pub empty: Cover,
     /// The mount that was shown to the runtime and is bound next.
     pub shown: Fd,
+    /// The host's /proc, for labels.
+    pub proc: Fd,
     /// The terminal's end for stdio.
     pub terminal: Fd,
     /// Whether the working directory is set.
@@ -59,6 +61,7 @@ impl Context {
             null: Cover::NONE,
             empty: Cover::NONE,
             shown: nothing,
+            proc: nothing,
             terminal: nothing,
             in_directory: false,
             command: [0; 4096],

@@ -86,6 +86,8 @@ pub enum Source {
         target: PathBuf,
         /// tmpfs's own options.
         data: String,
+        /// The SELinux label of its files.
+        label: Option<String>,
         /// How many bytes may be copied.
         most: u64,
     },

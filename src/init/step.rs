@@ -3,7 +3,7 @@
 use super::wire::{Reader, Sink, Wire};
 pub use super::{
     attributes::step::Step as Attributes, capabilities::step::Step as Capabilities, cgroups::step::Step as Cgroups,
-    control::step::Step as Control, devices::step::Step as Devices, exec::step::Step as Exec,
+    control::step::Step as Control, devices::step::Step as Devices, exec::step::Step as Exec, lsm::step::Step as Lsm,
     mounts::step::Step as Mounts, namespaces::step::Step as Namespaces, paths::step::Step as Paths,
     rootfs::step::Step as Rootfs, seccomp::step::Step as Seccomp, sysctls::step::Step as Sysctls,
     terminal::step::Step as Terminal, user::step::Step as User,
@@ -67,6 +67,8 @@ families! {
     Exec<'a> = 12,
     /// Where the process runs, where its memory lies, how it sees the machine.
     Attributes<'a> = 13,
+    /// Labels of security modules.
+    Lsm<'a> = 20,
 }
 
 /// What stands before the steps: the numbers of the descriptors, known only once they are open.

@@ -161,6 +161,10 @@ pub fn chown(at: Fd, path: &CStr, uid: u32, gid: u32) -> Outcome {
     sys!(__NR_fchownat, at, path.as_ptr(), uid, gid, k::AT_EMPTY_PATH | k::AT_SYMLINK_NOFOLLOW).map(drop)
 }
 
+pub fn setxattr(path: &CStr, name: &CStr, value: &[u8]) -> Outcome {
+    sys!(__NR_setxattr, path.as_ptr(), name.as_ptr(), value.as_ptr(), value.len(), 0).map(drop)
+}
+
 pub fn mount(source: Option<&CStr>, target: &CStr, kind: Option<&CStr>, flags: u64, data: Option<&CStr>) -> Outcome {
     sys!(__NR_mount, pointer(source), target.as_ptr(), pointer(kind), flags, pointer(data)).map(drop)
 }

@@ -14,6 +14,7 @@ impl Display for Step<'_> {
             Self::Cgroups(step::Cgroups::Enter { path, .. }) => write!(f, "enter cgroup {path}"),
             Self::Namespaces(step) => namespaces(step, f),
             Self::Rootfs(step) => rootfs(step, f),
+            Self::Lsm(step) => lsm(step, f),
             Self::Mounts(step) => mounts(step, f),
             Self::Devices(step) => devices(step, f),
             Self::Paths(step) => paths(step, f),
@@ -103,6 +104,17 @@ fn mounts(step: &step::Mounts, f: &mut Formatter<'_>) -> fmt::Result {
             write!(f, "set attributes of {target} and all mounts below, +{set:#x} -{clear:#x}")
         }
         Remount { target, flags, .. } => write!(f, "remount {target}, flags {flags:#x}"),
+    }
+}
+
+fn lsm(step: &step::Lsm, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Lsm::*;
+    match step {
+        OpenProc {} => f.write_str("open the host's /proc for labels"),
+        Profile { name } => write!(f, "change to AppArmor profile {name} by the next execve"),
+        Label { label } => write!(f, "change to SELinux label {label} by the next execve"),
+        KeyLabel { label } => write!(f, "label keyrings {label}"),
+        MountLabel { target, label } => write!(f, "label {target} {label}"),
     }
 }
 
@@ -240,6 +252,12 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
         Step::Cgroups(_) if failure.errno == libc::ENOSPC => " (cpuset.cpus or cpuset.mems of the cgroup is empty)",
         Step::Mounts(step::Mounts::New { .. }) if failure.errno == libc::ENODEV => {
             " (the kernel lacks this filesystem)"
+        }
+        Step::Lsm(step::Lsm::Profile { .. }) if failure.errno == libc::ENOENT && failure.act == Act::Write => {
+            " (the profile is not loaded: load it with apparmor_parser, or change process.apparmorProfile)"
+        }
+        Step::Lsm(step::Lsm::Label { .. } | step::Lsm::KeyLabel { .. }) if failure.errno == libc::EINVAL => {
+            " (the loaded policy does not know this label: change process.selinuxLabel)"
         }
         Step::Mounts(step::Mounts::Bind { .. } | step::Mounts::SetRecursively { .. })
             if failure.errno == libc::EPERM && failure.act == Act::SetFlags =>

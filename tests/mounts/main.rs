@@ -5,6 +5,7 @@
 mod common;
 
 mod idmap;
+mod labels;
 mod recursive;
 mod sources;
 

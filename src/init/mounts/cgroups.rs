@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::bind::bind_path;
 use super::options::Options;
-use super::plan::Scene;
+use super::plan::{Scene, with_label};
 use super::step::Step;
 use crate::Result;
 use crate::init::devices;
@@ -22,12 +22,14 @@ pub(super) fn cgroups(
     let flags = options.set & !libc::MS_RDONLY;
     let text_of = |path: &Path| text(field, path.as_os_str().as_bytes());
     let top = text_of(target)?;
+    let data = scene.label.map_or("mode=755".to_owned(), |label| with_label("mode=755".into(), label));
+    let data = text(field, data)?;
     draft.step(Step::New {
         kind: Text(c"tmpfs"),
         source: Text(c"tmpfs"),
         target: Text(&top),
         flags: flags | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
-        data: Text(c"mode=755"),
+        data: Text(&data),
     });
     for (name, directory) in scene.cgroups {
         let place = target.join(name);

@@ -11,6 +11,7 @@ use super::cgroups::cgroups;
 pub use super::options::{Options, option_names, propagation, propagation_name};
 use super::step::Step;
 use crate::init::guard::{Guard, stands};
+use crate::init::lsm;
 use crate::init::program::{Draft, Source, text};
 use crate::init::wire::Text;
 use crate::{Error, Result};
@@ -27,6 +28,8 @@ pub struct Scene<'a> {
     pub memory: Option<u64>,
     /// The host's mount table.
     pub mount_table: &'a str,
+    /// linux.mountLabel.
+    pub label: Option<&'a str>,
     /// Whether the container has a user namespace of its own.
     pub user_namespace: bool,
     /// The container's cgroup directories: the name to show and the directory on the host.
@@ -177,18 +180,37 @@ fn one(
     if options.copy_up {
         return copied_tmpfs(kind, target, options, (scene, field, earlier), draft);
     }
-    let target = text(field, target.as_os_str().as_bytes())?;
+    let data = text(field, labelled(kind, options, scene.label))?;
+    let place = text(field, target.as_os_str().as_bytes())?;
     let source = mount.source().as_deref().unwrap_or(Path::new(kind));
-    let (source, kind) = (text(field, source.as_os_str().as_bytes())?, text(field, kind)?);
-    let data = text(field, options.data())?;
+    let (source, name) = (text(field, source.as_os_str().as_bytes())?, text(field, kind)?);
     draft.step(Step::New {
-        kind: Text(&kind),
+        kind: Text(&name),
         source: Text(&source),
-        target: Text(&target),
+        target: Text(&place),
         flags: options.set,
         data: Text(&data),
     });
-    Ok(())
+    match scene.label {
+        Some(label) if kind == "mqueue" => lsm::plan::label_mount(target, label, draft),
+        _ => Ok(()),
+    }
+}
+
+/// A new filesystem's options with the label of its files, but for those whose labels are the policy's own: as runc. A
+/// context that the bundle names stays.
+fn labelled(kind: &str, options: &Options, label: Option<&str>) -> String {
+    let own = ["proc", "sysfs", "mqueue"].contains(&kind) || options.data.iter().any(|word| word.contains("context="));
+    match label.filter(|_| !own) {
+        Some(label) => with_label(options.data(), label),
+        None => options.data(),
+    }
+}
+
+/// In quotes: a label may hold commas.
+pub(super) fn with_label(data: String, label: &str) -> String {
+    let comma = if data.is_empty() { "" } else { "," };
+    format!("{data}{comma}context=\"{label}\"")
 }
 
 fn copied_tmpfs(
@@ -217,6 +239,7 @@ fn copied_tmpfs(
         rootfs: scene.rootfs.to_owned(),
         target: target.to_owned(),
         data: options.data(),
+        label: scene.label.map(str::to_owned),
         most: scene.memory.unwrap_or(1 << 30),
     };
     let tree = draft.slot(what);
@@ -235,5 +258,20 @@ mod tests {
         let table = "1 0 8:1 / / rw - ext4 d rw\n2 1 0:5 / /a\\040b\\134c\\011\\012 rw - tmpfs t rw\n";
         let points: Vec<_> = mount_points(table).collect();
         assert_eq!(points, [Path::new("/"), Path::new("/a b\\c\t\n")]);
+    }
+
+    #[test]
+    fn a_label_stands_in_quotes_and_not_where_the_policy_has_one() {
+        let options = |words: &[&str]| {
+            Options::read(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(), "mounts[0]").unwrap()
+        };
+        let label = Some("u:o:t:s0:c1,c2");
+        assert_eq!(labelled("tmpfs", &options(&["ro", "size=1m"]), label), "size=1m,context=\"u:o:t:s0:c1,c2\"");
+        assert_eq!(labelled("devpts", &options(&[]), label), "context=\"u:o:t:s0:c1,c2\"");
+        assert_eq!(labelled("tmpfs", &options(&["rootcontext=x"]), label), "rootcontext=x");
+        for kind in ["proc", "sysfs", "mqueue"] {
+            assert_eq!(labelled(kind, &options(&[]), label), "");
+        }
+        assert_eq!(labelled("tmpfs", &options(&[]), None), "");
     }
 }
