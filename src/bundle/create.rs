@@ -121,7 +121,6 @@ impl Planner<'_> {
     }
 
     fn refuse_later(&mut self) -> Result<()> {
-        let linux = &self.linux;
         let hooks = self.spec.hooks().as_ref().is_some_and(|hooks| {
             let lists = [
                 #[allow(deprecated)]
@@ -348,8 +347,14 @@ impl Planner<'_> {
         };
         mounts::plan::mount_all(mounts, &scene, draft)?;
         let devices = linux.devices().as_deref().unwrap_or_default();
-        let bound = self.namespaces.has(libc::CLONE_NEWUSER) || self.around.in_user_namespace;
-        devices::plan::fill(devices, mounts, bound, draft)?;
+        let maps = linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref());
+        let devices_scene = devices::plan::Scene {
+            mounts,
+            user_namespace: self.namespaces.has(libc::CLONE_NEWUSER) || self.around.in_user_namespace,
+            maps: maps.filter(|_| !self.around.in_user_namespace),
+            look: self.around.look,
+        };
+        devices::plan::fill(devices, &devices_scene, draft)?;
         if process.terminal().unwrap_or(false) {
             terminal::plan::open(process, true, draft)?;
         }

@@ -15,7 +15,7 @@ use nix::sys::statvfs::FsFlags;
 
 use super::agent::{Agent, Subject};
 use super::identity::{Outcome, Program};
-use super::{PATIENCE, copy_up, fault, id_maps, identity, map_mount};
+use super::{PATIENCE, copy_up, device_node, fault, id_maps, identity, map_mount};
 use crate::bundle::plan::{IdMaps, Plan};
 use crate::init::program::{Items, MapMount, Source, describe_failure};
 use crate::init::step::{GO, Head, LISTENER, READY, SHOWN};
@@ -69,6 +69,9 @@ impl Launch {
     pub fn open(&mut self, slot: u32, source: &Source) -> Result<()> {
         let fd = match source {
             Source::HiddenTree { path } => hidden_tree(path)?,
+            Source::Device(node) => {
+                device_node::make(node).map_err(|error| error.context(format!("linux.devices: {source}")))?
+            }
             Source::CopiedTmpfs { rootfs, target, data, label, most } => {
                 copy_up::filled_tmpfs(rootfs, target, (data, label.as_deref()), *most)
                     .map_err(|error| error.context(format!("fill a tmpfs from {} of the rootfs", target.display())))?

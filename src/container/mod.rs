@@ -7,6 +7,7 @@ mod attributes;
 mod cleanup;
 mod copy_up;
 mod create;
+mod device_node;
 mod events;
 mod exec;
 mod fault;

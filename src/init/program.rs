@@ -78,6 +78,8 @@ pub enum Source {
         /// The path on the host.
         path: PathBuf,
     },
+    /// A device on a tmpfs that holds nothing else.
+    Device(DeviceNode),
     /// A fresh tmpfs filled with what the rootfs has at its place (`tmpcopyup`).
     CopiedTmpfs {
         /// The rootfs on the host.
@@ -111,10 +113,34 @@ pub enum Source {
     Process,
 }
 
+/// A device that the runtime makes, as the host has it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceNode {
+    /// Its path in the container.
+    pub path: PathBuf,
+    /// Kind and permissions.
+    pub mode: u32,
+    /// Its numbers.
+    pub major: u32,
+    /// Its numbers.
+    pub minor: u32,
+    /// The owner on the host.
+    pub uid: u32,
+    /// The group on the host.
+    pub gid: u32,
+}
+
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::HiddenTree { path } => write!(f, "open {} for a user namespace that cannot reach it", path.display()),
+            Self::Device(DeviceNode { path, mode, major, minor, uid, gid }) => write!(
+                f,
+                "make device {major}:{minor} mode {:04o} owner {uid}:{gid} on a tmpfs, for {}",
+                mode & 0o7777,
+                path.display()
+            ),
             Self::CopiedTmpfs { target, .. } => {
                 write!(f, "make a tmpfs with what the rootfs has at {}", target.display())
             }

@@ -161,6 +161,18 @@ pub fn chown(at: Fd, path: &CStr, uid: u32, gid: u32) -> Outcome {
     sys!(__NR_fchownat, at, path.as_ptr(), uid, gid, k::AT_EMPTY_PATH | k::AT_SYMLINK_NOFOLLOW).map(drop)
 }
 
+/// Permissions of what a descriptor names, opened for whatever: fchmodat2(2) of Linux 6.6, and before through /proc.
+pub fn chmod(fd: Fd, mode: u32) -> Outcome {
+    match sys!(__NR_fchmodat2, fd, c"".as_ptr(), mode, k::AT_EMPTY_PATH) {
+        Err(e) if e == linux_raw_sys::errno::ENOSYS as i32 => {
+            let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+            crate::terminal::run::decimal(fd as u32, &mut path[14..]);
+            sys!(__NR_fchmodat, k::AT_FDCWD as isize, path.as_ptr(), mode).map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
 pub fn setxattr(path: &CStr, name: &CStr, value: &[u8]) -> Outcome {
     sys!(__NR_setxattr, path.as_ptr(), name.as_ptr(), value.as_ptr(), value.len(), 0).map(drop)
 }

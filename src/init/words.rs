@@ -129,6 +129,11 @@ fn devices(step: &step::Devices, f: &mut Formatter<'_>) -> fmt::Result {
             };
             write!(f, "make device {path} {kind} {major}:{minor} mode {:04o} owner {uid}:{gid}", mode & 0o7777)
         }
+        Bind { made, path, kind, major, minor } => {
+            let kind = if *kind == libc::S_IFBLK { 'b' } else { 'c' };
+            let whose = if made.is_some() { "the one that was made for it" } else { "the host's" };
+            write!(f, "bind device {path} {kind} {major}:{minor}, {whose}")
+        }
         Link { path, target } => write!(f, "link {path} to {target}"),
     }
 }

@@ -136,7 +136,7 @@ fn place_for(kind: &[u8], target: &CStr, context: &Context) -> Result<Fd, Failur
 
 /// A place that is not on procfs unless the bundle itself names it below /proc: a link of the image must not lead a mount
 /// over what the kernel shows (the plan allows what runc allows there).
-fn place_outside_proc(target: &CStr, directory: bool, context: &Context) -> Result<Fd, Failure> {
+pub fn place_outside_proc(target: &CStr, directory: bool, context: &Context) -> Result<Fd, Failure> {
     let place = context.mount_point(target, directory)?;
     let named = target.to_bytes().starts_with(b"/proc/") || target.to_bytes() == b"/proc";
     let allowed = named || !stands(Guard::OutsideProc);

@@ -54,7 +54,8 @@ fn open(receiver: Fd, size: (u32, u32), uid: u32, context: &mut Context) -> Resu
     Ok(())
 }
 
-fn decimal(number: u32, out: &mut [u8]) -> usize {
+/// Writes a number; how many digits it has.
+pub fn decimal(number: u32, out: &mut [u8]) -> usize {
     let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
     let mut rest = number;
     for place in out[..digits].iter_mut().rev() {
