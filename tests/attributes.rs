@@ -215,6 +215,38 @@ fn what_takes_the_hosts_privilege_is_had_in_a_user_namespace_without_it() {
 }
 
 #[test]
+fn what_takes_no_privilege_is_had_from_a_runtime_without_it() {
+    not_in_runc!("it came in 1.2");
+    if !aside::installed("setpriv") {
+        skip!("no setpriv");
+    }
+    let unprivileged = |c: &Container, words: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]).arg(binary()).arg("--root").arg(&c.root);
+        c.finish(command.args(words).current_dir(&c.dir).stdin(std::process::Stdio::null()))
+    };
+    let c = Container::idle().with(|config| {
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+        config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
+        config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 7});
+    });
+    unprivileged(&c, &c.words("create", &[])).ok();
+    c.start();
+    unprivileged(&c, &["exec", "--detach", "--pid-file", "exec.pid", &c.id, "sleep", "1000"]).ok();
+    let execed = std::fs::read_to_string(c.dir.join("exec.pid")).unwrap().parse().unwrap();
+    for pid in [c.pid(), execed] {
+        let read = scheduling(pid);
+        assert_eq!((read.policy, read.nice, io_priority(pid).0), (SCHED_BATCH, 5, 3));
+    }
+    let c =
+        Container::idle().with(|config| config["process"]["scheduler"] = json!({"policy": "SCHED_OTHER", "nice": -5}));
+    let before = c.leftovers();
+    let refused = unprivileged(&c, &c.words("create", &[]));
+    refused.fails(1, &["process.scheduler, SCHED_OTHER nice -5", "operation not permitted", "CAP_SYS_NICE"]);
+    before.assert_nothing_new();
+}
+
+#[test]
 fn an_io_priority_holds_for_init_and_for_exec_which_may_have_its_own() {
     not_in_runc!("it came in 1.2");
     let c = Container::idle()

@@ -49,7 +49,16 @@ pub fn by_runtime(process: &Process, limits: Vec<Limit>) -> Result<Vec<RuntimeSt
     let limits = if limits.is_empty() { None } else { Some(RuntimeStep::Limits(limits)) };
     let scheduling = attributes::plan::scheduling(process)?.map(RuntimeStep::Scheduling);
     let io_priority = attributes::plan::io_priority(process)?.map(RuntimeStep::IoPriority);
-    Ok([limits, scheduling, io_priority].into_iter().flatten().collect())
+    let by_pid = [scheduling, io_priority].into_iter().flatten().filter(|_| !init_schedules_itself(process));
+    Ok(limits.into_iter().chain(by_pid).collect())
+}
+
+/// Whether scheduler and I/O priority are init's own work: a runtime without CAP_SYS_NICE on the host can set neither of
+/// a process that has become another user. What takes no privilege init can still set before it does.
+fn init_schedules_itself(process: &Process) -> bool {
+    let asked = process.scheduler().is_some() || process.io_priority().is_some();
+    let capable = || caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SYS_NICE).unwrap_or(false);
+    asked && !(capable() && crate::sys::userns::is_the_hosts())
 }
 
 /// The compiled filter. A relative `listenerPath` is the bundle's, as runc's create takes it.
@@ -95,6 +104,9 @@ impl Surroundings<'_> {
         user::plan::set_limits(&self.limits, draft);
         user::plan::umask(process, draft);
         attributes::plan::memory_policy(self.linux.and_then(|linux| linux.memory_policy().as_ref()), draft)?;
+        if init_schedules_itself(process) {
+            attributes::plan::set(process, draft)?;
+        }
         attributes::plan::personality(self.linux.and_then(|linux| linux.personality().as_ref()), draft)?;
         self.capabilities.bound(draft);
         self.labels.on_exec(draft)?;

@@ -291,6 +291,16 @@ pub fn set_memory_policy(mode: u32, nodes: &[u8]) -> Outcome {
     sys!(__NR_set_mempolicy, mode, mask, bits).map(drop)
 }
 
+/// sched_setattr(2) of the caller with a struct sched_attr.
+pub fn set_scheduling(attributes: &[u8]) -> Outcome {
+    sys!(__NR_sched_setattr, 0, attributes.as_ptr(), 0).map(drop)
+}
+
+/// ioprio_set(2) of the caller: IOPRIO_WHO_PROCESS.
+pub fn set_io_priority(value: u32) -> Outcome {
+    sys!(__NR_ioprio_set, 1, 0, value).map(drop)
+}
+
 pub fn personality(persona: u32) -> Outcome {
     sys!(__NR_personality, persona).map(drop)
 }

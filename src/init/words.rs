@@ -199,6 +199,8 @@ fn attributes(step: &step::Attributes, f: &mut Formatter<'_>) -> fmt::Result {
         MemoryPolicy { mode, nodes } => write!(f, "set memory policy {}", plan::memory_policy_name(*mode, nodes.0)),
         Personality { persona: 0 } => f.write_str("set personality LINUX"),
         Personality { .. } => f.write_str("set personality LINUX32"),
+        Scheduling { words, .. } => write!(f, "schedule by process.scheduler, {words}"),
+        IoPriority { value } => write!(f, "set process.ioPriority {}", crate::sys::sched::IoPriority::of(*value)),
     }
 }
 
@@ -240,6 +242,11 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
     let way_out = match step {
         Step::User(step::User::Limit { .. }) if failure.errno == libc::EPERM => {
             " (the caller lacks CAP_SYS_RESOURCE to raise a hard limit; lower process.rlimits)"
+        }
+        Step::Attributes(step::Attributes::Scheduling { .. } | step::Attributes::IoPriority { .. })
+            if [libc::EPERM, libc::EACCES].contains(&failure.errno) =>
+        {
+            " (it takes CAP_SYS_NICE, which the runtime has not)"
         }
         Step::Attributes(step::Attributes::Affinity { .. }) if failure.errno == libc::EINVAL => {
             " (none of these CPUs is online and in the cpuset: see Cpus_allowed_list in /proc/PID/status)"

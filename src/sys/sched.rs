@@ -72,37 +72,30 @@ impl Display for Scheduling {
     }
 }
 
-/// struct sched_attr as of Linux 5.3 (SCHED_ATTR_SIZE_VER1).
-#[repr(C)]
-struct Attributes {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
-    least_utilisation: u32,
-    most_utilisation: u32,
+impl Scheduling {
+    /// struct sched_attr as of Linux 5.3 (SCHED_ATTR_SIZE_VER1), whose last two fields, the clamps of utilization, are 0.
+    pub fn bytes(&self) -> [u8; 56] {
+        let mut bytes = [0; 56];
+        let mut at = 0;
+        let mut put = |field: &[u8]| {
+            bytes[at..at + field.len()].copy_from_slice(field);
+            at += field.len();
+        };
+        put(&56u32.to_ne_bytes());
+        put(&self.policy.0.to_ne_bytes());
+        put(&self.flags.to_ne_bytes());
+        put(&self.nice.to_ne_bytes());
+        put(&self.priority.to_ne_bytes());
+        [self.runtime, self.deadline, self.period].iter().for_each(|time| put(&time.to_ne_bytes()));
+        bytes
+    }
 }
 
 /// Sets how another process is scheduled: sched_setattr(2).
 pub fn set_scheduling(pid: i32, given: &Scheduling) -> nix::Result<()> {
-    let attributes = Attributes {
-        size: size_of::<Attributes>() as u32,
-        policy: given.policy.0,
-        flags: given.flags,
-        nice: given.nice,
-        priority: given.priority,
-        runtime: given.runtime,
-        deadline: given.deadline,
-        period: given.period,
-        least_utilisation: 0,
-        most_utilisation: 0,
-    };
+    let attributes = given.bytes();
     // SAFETY: the structure outlives the call and says its own size.
-    Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attributes, 0) }).map(drop)
+    Errno::result(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, attributes.as_ptr(), 0) }).map(drop)
 }
 
 /// A class of I/O scheduling and the level in it: ioprio_set(2).
@@ -125,10 +118,21 @@ impl Display for IoPriority {
     }
 }
 
+impl IoPriority {
+    /// As the kernel writes it: IOPRIO_PRIO_VALUE.
+    pub fn value(self) -> u32 {
+        u32::from(self.class) << 13 | u32::from(self.level)
+    }
+
+    /// What a value means.
+    pub fn of(value: u32) -> Self {
+        Self { class: (value >> 13) as u8, level: (value & 7) as u8 }
+    }
+}
+
 /// Sets another process's I/O priority: ioprio_set(2). What it starts inherits it.
 pub fn set_io_priority(pid: i32, priority: IoPriority) -> nix::Result<()> {
     const IOPRIO_WHO_PROCESS: i32 = 1;
-    let value = i32::from(priority.class) << 13 | i32::from(priority.level);
     // SAFETY: the call takes numbers alone.
-    Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, value) }).map(drop)
+    Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, priority.value()) }).map(drop)
 }

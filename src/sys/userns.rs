@@ -1,6 +1,7 @@
 //! A user namespace that is nothing but its mappings: user_namespaces(7).
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use nix::fcntl::OFlag;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -78,6 +79,11 @@ fn clone_holder(args: &mut CloneArgs, holder: &mut Holder) -> libc::c_long {
         );
     }
     super::spawn::as_libc(result)
+}
+
+/// Whether the caller is in the machine's first user namespace, whose number is fixed: PROC_USER_INIT_INO.
+pub fn is_the_hosts() -> bool {
+    std::fs::metadata("/proc/self/ns/user").is_ok_and(|found| found.ino() == 0xEFFF_FFFD)
 }
 
 #[cfg(test)]

@@ -23,6 +23,18 @@ const HIGHEST_CPU: usize = 8191;
 /// MAX_NUMNODES is at most 1024.
 const HIGHEST_NODE: usize = 1023;
 
+/// process.scheduler and ioPriority, set by init itself.
+pub fn set(process: &Process, draft: &mut Draft) -> Result<()> {
+    if let Some(scheduling) = scheduling(process)? {
+        let words = text("process.scheduler", scheduling.to_string())?;
+        draft.step(Step::Scheduling { attributes: Bytes(&scheduling.bytes()), words: Text(&words) });
+    }
+    if let Some(priority) = io_priority(process)? {
+        draft.step(Step::IoPriority { value: priority.value() });
+    }
+    Ok(())
+}
+
 /// process.scheduler, as sched_setattr(2) takes it.
 pub fn scheduling(process: &Process) -> Result<Option<Scheduling>> {
     let Some(given) = process.scheduler() else { return Ok(None) };

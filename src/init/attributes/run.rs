@@ -12,6 +12,8 @@ pub fn run(step: Step<'static>) -> Result<(), Failure> {
         Step::ResetAffinity {} => reset_affinity(),
         Step::MemoryPolicy { mode, nodes } => sys::set_memory_policy(mode, nodes.0),
         Step::Personality { persona } => sys::personality(persona),
+        Step::Scheduling { attributes, .. } => sys::set_scheduling(attributes.0),
+        Step::IoPriority { value } => sys::set_io_priority(value),
     };
     Ok(outcome?)
 }

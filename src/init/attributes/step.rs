@@ -13,5 +13,9 @@ wire! {
         MemoryPolicy { mode: u32, nodes: Bytes<'a> } = 2,
         /// personality(2).
         Personality { persona: u32 } = 3,
+        /// sched_setattr(2) with these attributes, which are those words.
+        Scheduling { attributes: Bytes<'a>, words: Text<'a> } = 4,
+        /// ioprio_set(2).
+        IoPriority { value: u32 } = 5,
     }
 }
