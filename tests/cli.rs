@@ -86,6 +86,10 @@ fn installed_as_runc_it_calls_itself_runc() {
 
 #[test]
 fn make_install_puts_it_in_runcs_place_and_leaves_a_foreign_runc_alone() {
+    let makefile = Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile");
+    if !makefile.exists() || Command::new("make").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return skip::note("there is no make, or no Makefile, on this machine");
+    }
     let dir = TempDir::new("install");
     let make = |target: &str| {
         let mut make = Command::new("make");

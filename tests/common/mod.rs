@@ -6,6 +6,7 @@
 
 pub mod aside;
 pub mod bundle;
+pub mod daemon;
 pub mod events;
 pub mod install;
 pub mod outside;
@@ -89,11 +90,17 @@ pub fn code(status: std::process::ExitStatus) -> i32 {
 /// Waits for a child for as long as a test may last, then fails.
 #[track_caller]
 pub fn wait(child: &mut Child, what: &str) -> i32 {
-    if !ends_within(&pidfd(child.id() as i32).expect("a child that is not reaped"), LIMIT) {
+    wait_within(child, what, LIMIT)
+}
+
+/// Waits for a child for this long, then fails.
+#[track_caller]
+pub fn wait_within(child: &mut Child, what: &str, limit: std::time::Duration) -> i32 {
+    if !ends_within(&pidfd(child.id() as i32).expect("a child that is not reaped"), limit) {
         let stack = std::fs::read_to_string(format!("/proc/{}/stack", child.id())).unwrap_or_default();
         let _ = child.kill();
         let _ = child.wait();
-        panic!("{what} did not end within {LIMIT:?}; it waits in\n{stack}");
+        panic!("{what} did not end within {limit:?}; it waits in\n{stack}");
     }
     code(child.wait().expect("wait"))
 }
@@ -215,12 +222,18 @@ impl Container {
     /// Runs a command to its end. Its output goes through files, since a created container keeps its caller's stdio.
     #[track_caller]
     pub fn finish(&self, command: &mut Command) -> Output {
+        self.finish_within(command, LIMIT)
+    }
+
+    /// The same for what may take longer than most things.
+    #[track_caller]
+    pub fn finish_within(&self, command: &mut Command, limit: std::time::Duration) -> Output {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let files = [self.dir.join(format!("stdout.{n}")), self.dir.join(format!("stderr.{n}"))];
         let [out, err] = files.each_ref().map(|file| std::fs::File::create(file).expect("create an output file"));
         let mut child = command.stdout(out).stderr(err).spawn().expect("start the runtime");
-        let code = wait(&mut child, &format!("{command:?}"));
+        let code = wait_within(&mut child, &format!("{command:?}"), limit);
         let [stdout, stderr] = files.map(|file| {
             let text = std::fs::read(&file).expect("read an output file");
             let _ = std::fs::remove_file(&file);
