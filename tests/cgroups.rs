@@ -327,3 +327,62 @@ fn systemd_as_cgroup_manager_is_refused_by_name() {
     c.runtime(&[&["--systemd-cgroup"][..], &c.words("create", &[])].concat()).fails(1, &["systemd"]);
     before.assert_nothing_new();
 }
+
+#[test]
+fn huge_pages_and_settings_of_cgroup2_hold_where_its_hierarchy_has_the_controller() {
+    not_in_runc!("it uses no controller of cgroup2 beside v1");
+    let passed = fs::read_to_string("/sys/fs/cgroup/unified/cgroup.subtree_control").unwrap_or_default();
+    if !passed.split_whitespace().any(|name| name == "hugetlb") {
+        skip!("cgroup2 passes no hugetlb on here, and to enable it for the whole machine is not a test's to do");
+    }
+    let c = limited(
+        &["sleep", "1000"],
+        json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}], "unified": {"cgroup.max.depth": "3"}}),
+    );
+    c.create();
+    assert_eq!(c.limit("unified", "hugetlb.2MB.max"), "4194304");
+    assert_eq!(c.limit("unified", "hugetlb.2MB.rsvd.max"), "4194304");
+    assert_eq!(c.limit("unified", "cgroup.max.depth"), "3");
+    c.on_id(&["update", "--pids-limit", "5"]).ok();
+    assert_eq!(c.limit("unified", "hugetlb.2MB.max"), "4194304");
+}
+
+#[test]
+fn a_file_of_cgroup2_itself_needs_no_controller_and_is_set() {
+    not_in_runc!("it refuses unified on a hybrid host");
+    let c = limited(&["sleep", "1000"], json!({"unified": {"cgroup.max.descendants": "7"}}));
+    c.create();
+    assert_eq!(c.limit("unified", "cgroup.max.descendants"), "7");
+    let path = c.dir.join("new.json");
+    fs::write(&path, r#"{"unified": {"cgroup.max.descendants": "8"}}"#).unwrap();
+    c.on_id(&["update", "-r", path.to_str().unwrap()]).ok();
+    assert_eq!(c.limit("unified", "cgroup.max.descendants"), "8");
+    // What is refused after it takes it back.
+    fs::write(&path, r#"{"unified": {"cgroup.max.descendants": "9"}, "cpu": {"period": 5}}"#).unwrap();
+    c.on_id(&["update", "-r", path.to_str().unwrap()]).fails(1, &["linux.resources.cpu.period"]);
+    assert_eq!(c.limit("unified", "cgroup.max.descendants"), "8");
+}
+
+#[test]
+fn a_controller_that_this_host_lacks_is_refused_by_the_property_that_needs_it() {
+    let mounted = fs::read_to_string("/proc/self/cgroup").unwrap();
+    for (controller, resources, says) in [
+        ("net_cls", json!({"network": {"classID": 1_048_577}}), "linux.resources.network.classID"),
+        (
+            "net_prio",
+            json!({"network": {"priorities": [{"name": "lo", "priority": 5}]}}),
+            "linux.resources.network.priorities",
+        ),
+        ("rdma", json!({"rdma": {"mlx5_0": {"hcaHandles": 2}}}), "linux.resources.rdma"),
+        ("memory", json!({"unified": {"memory.high": "1000000"}}), "linux.resources.unified"),
+    ] {
+        // The last asks cgroup2 for what v1 has.
+        if mounted.contains(controller) && controller != "memory" || is_reference() {
+            continue;
+        }
+        let c = limited(&["sleep", "1000"], resources);
+        let before = c.leftovers();
+        c.try_create().fails(1, &[says, controller]);
+        before.assert_nothing_new();
+    }
+}

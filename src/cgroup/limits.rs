@@ -7,6 +7,7 @@ use oci_spec::runtime::{
 
 use super::place::Place;
 use super::step::{Cgroup, IfAbsent, Step, Value};
+use super::unified;
 use crate::{Error, Result};
 
 /// The steps that set every limit named in `resources`, device rules excepted: for a new cgroup and for an update
@@ -16,10 +17,8 @@ use crate::{Error, Result};
 /// Names the property whose value is out of range or whose controller is not mounted.
 pub fn limits(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
-    if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
-        return Err(Error::invalid(
-            "linux.resources.unified: cannot use unified on cgroup v1, which this host has; use the memory, cpu and other properties",
-        ));
+    if let Some(settings) = resources.unified().as_ref().filter(|settings| !settings.is_empty()) {
+        steps.extend(unified::settings(place, settings)?);
     }
     if let Some(memory) = resources.memory() {
         steps.extend(limit_memory(place, memory)?);
@@ -230,7 +229,7 @@ fn limit_block_io(place: &Place, io: &LinuxBlockIo) -> Result<Vec<Step>> {
     values.into_iter().map(|value| one(place, "blkio", value)).collect()
 }
 
-fn limit_hugepages(place: &Place, limit: &LinuxHugepageLimit) -> Result<[Step; 2]> {
+fn limit_hugepages(place: &Place, limit: &LinuxHugepageLimit) -> Result<Vec<Step>> {
     let property = "linux.resources.hugepageLimits";
     let (size, bytes) = (limit.page_size(), limit.limit());
     let digits = size.strip_suffix("KB").or(size.strip_suffix("MB")).or(size.strip_suffix("GB"));
@@ -240,11 +239,16 @@ fn limit_hugepages(place: &Place, limit: &LinuxHugepageLimit) -> Result<[Step; 2
     if bytes < 0 {
         return Err(Error::invalid(format!("{property}: limit {bytes} of {size} pages is negative")));
     }
+    if place.with("hugetlb").is_none()
+        && let Some(steps) = unified::hugepages(place, limit)?
+    {
+        return Ok(steps);
+    }
     let used = value(property, format!("hugetlb.{size}.limit_in_bytes"), bytes);
     // Pages that are reserved but not touched count only here; the file is there since Linux 5.7.
     let reserved =
         Value { if_absent: IfAbsent::Skip, ..value(property, format!("hugetlb.{size}.rsvd.limit_in_bytes"), bytes) };
-    Ok([one(place, "hugetlb", used)?, one(place, "hugetlb", reserved)?])
+    Ok(vec![one(place, "hugetlb", used)?, one(place, "hugetlb", reserved)?])
 }
 
 fn mark_network(place: &Place, network: &LinuxNetwork) -> Result<Vec<Step>> {

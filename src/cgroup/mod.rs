@@ -20,6 +20,7 @@ mod run;
 mod stats;
 mod step;
 mod stuck;
+mod unified;
 mod update;
 
 pub use freezer::Freezer;

@@ -101,6 +101,13 @@ pub enum Step {
         /// Which of the two the leaf inherits; what it does not, a limit gives.
         leaf: Vec<&'static str>,
     },
+    /// Have controllers in a cgroup2: each cgroup above it passes them on, the root first.
+    Enable {
+        /// The cgroup.
+        cgroup: Cgroup,
+        /// The controllers.
+        controllers: Vec<String>,
+    },
     /// Write one value.
     Write {
         /// The cgroup.
@@ -131,6 +138,7 @@ impl Step {
         match self {
             Self::Make { cgroup }
             | Self::FillCpuset { cgroup, .. }
+            | Self::Enable { cgroup, .. }
             | Self::Write { cgroup, .. }
             | Self::WriteTogether { cgroup, .. }
             | Self::Devices { cgroup, .. } => cgroup,
@@ -158,6 +166,7 @@ impl fmt::Display for Step {
                 write!(f, "fill cpuset.cpus, cpuset.mems of the parents of {cgroup} where empty")
             }
             Self::FillCpuset { cgroup, leaf } => write!(f, "fill {} of {cgroup} from its parents", Listed(leaf)),
+            Self::Enable { cgroup, controllers } => write!(f, "enable {} for {cgroup}", Listed(controllers)),
             Self::Write { cgroup, value } => write!(f, "write {value} in {cgroup}"),
             Self::WriteTogether { cgroup, values } => write!(f, "write {} in {cgroup}", Listed(values)),
             Self::Devices { cgroup, writes } => write!(f, "restrict devices in {cgroup}: {}", Listed(writes)),

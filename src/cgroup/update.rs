@@ -199,7 +199,8 @@ fn as_written(file: &str, new: &str, shown: &str) -> Option<String> {
         "net_prio.ifpriomap" => row(),
         // No row is no limit, which is written as 0.
         _ if file.starts_with("blkio.") => row().or_else(|| Some(format!("{key} 0"))),
-        _ => Some(shown.to_owned()).filter(|text| !text.is_empty()),
+        // Of cgroup2's tables one row at a time is written too.
+        _ => row().filter(|_| new.contains(' ')).or_else(|| Some(shown.to_owned()).filter(|text| !text.is_empty())),
     }
 }
 
@@ -218,6 +219,7 @@ mod tests {
         assert_eq!(as_written("net_prio.ifpriomap", "eth0 5", "lo 0\neth0 7").unwrap(), "eth0 7");
         assert_eq!(as_written("rdma.max", "m0 hca_handle=1", "").unwrap(), "m0 hca_handle=max hca_object=max");
         assert_eq!(as_written("pids.max", "7", "max").unwrap(), "max");
+        assert_eq!(as_written("misc.max", "a 5", "a max\nb 3").unwrap(), "a max");
         assert_eq!(as_written("cpuset.cpus", "0", ""), None);
     }
 
