@@ -15,6 +15,13 @@ pub fn cgroup_dir(hierarchy: &str, path: &str) -> PathBuf {
     Path::new("/sys/fs/cgroup").join(hierarchy).join(path.trim_start_matches('/'))
 }
 
+/// Whether this kernel is of a version or newer: uname(2).
+pub fn kernel_has(major: u32, minor: u32) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel's name");
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
 /// A line of /proc/PID/status, without its name.
 #[track_caller]
 pub fn proc_status(pid: i32, field: &str) -> String {

@@ -20,6 +20,29 @@ fn owned_by(c: &Container, offset: u32) -> PathBuf {
     dir
 }
 
+/// What this kernel cannot map of the files that tests make.
+fn cannot_map() -> Option<String> {
+    let kind = nix::sys::statfs::statfs(&std::env::temp_dir()).expect("a filesystem").filesystem_type().0 as u64;
+    // Linux's magic numbers, and the version in which each came to allow mappings.
+    let (name, (major, minor)) = match kind {
+        0x0102_1994 => ("tmpfs", (6, 3)),
+        0x794c_7630 => ("overlayfs", (5, 19)),
+        0x9123_683e => ("btrfs", (5, 15)),
+        _ => ("others", (5, 12)),
+    };
+    (!outside::kernel_has(major, minor)).then(|| format!("ids of {name} are mapped since Linux {major}.{minor}"))
+}
+
+/// Leaves a test where nothing can be mapped, and on runc.
+macro_rules! needs_mapping {
+    ($reason:literal) => {
+        not_in_runc!($reason);
+        if let Some(reason) = cannot_map() {
+            skip!("{reason}");
+        }
+    };
+}
+
 const OWNERS: &str = "cd /data && stat -c %u:%g of0 of1000 of5000 && echo x >made && stat -c %u:%g made";
 
 /// A container that shows the owners of a mapped mount and makes a file there. `user`: with a user namespace whose ids
@@ -62,7 +85,7 @@ fn owner(path: &Path) -> (u32, u32) {
 
 #[test]
 fn without_a_user_namespace_the_mounts_own_mapping_holds() {
-    not_in_runc!("mapped mounts came in 1.2");
+    needs_mapping!("mapped mounts came in 1.2");
     for options in [&["rbind", "idmap"][..], &["bind", "ridmap"], &["bind"]] {
         let map =
             json!([{"containerID": 0, "hostID": 3000, "size": 1}, {"containerID": 1000, "hostID": 0, "size": 1000}]);
@@ -75,7 +98,7 @@ fn without_a_user_namespace_the_mounts_own_mapping_holds() {
 
 #[test]
 fn uids_and_gids_are_mapped_each_by_its_own_list() {
-    not_in_runc!("mapped mounts came in 1.2");
+    needs_mapping!("mapped mounts came in 1.2");
     let (c, data) = shows(false, |data| {
         let mut mount = mapped(data, &["bind", "idmap"], json!([{"containerID": 0, "hostID": 7, "size": 1}]));
         mount["gidMappings"] =
@@ -90,7 +113,7 @@ fn uids_and_gids_are_mapped_each_by_its_own_list() {
 
 #[test]
 fn in_a_user_namespace_the_containers_mapping_serves_where_the_mount_has_none() {
-    not_in_runc!("mapped mounts came in 1.2");
+    needs_mapping!("mapped mounts came in 1.2");
     for option in ["idmap", "ridmap"] {
         let (c, data) = shows(true, |data| mapped(data, &["rbind", option], Value::Null));
         assert_eq!(c.run().ok(), "0:0\n1000:1000\n5000:5000\n0:0", "{option}");
@@ -100,7 +123,7 @@ fn in_a_user_namespace_the_containers_mapping_serves_where_the_mount_has_none() 
 
 #[test]
 fn in_a_user_namespace_a_mapping_of_the_mounts_own_holds() {
-    not_in_runc!("1.1 knows the container's mapping alone");
+    needs_mapping!("1.1 knows the container's mapping alone");
     let map =
         json!([{"containerID": 0, "hostID": 101_000, "size": 1}, {"containerID": 1000, "hostID": 100_000, "size": 1}]);
     let (c, data) = shows(true, |data| mapped(data, &["bind", "idmap"], map));
@@ -110,7 +133,7 @@ fn in_a_user_namespace_a_mapping_of_the_mounts_own_holds() {
 
 #[test]
 fn with_a_joined_user_namespace_its_mapping_serves() {
-    not_in_runc!("mapped mounts came in 1.2");
+    needs_mapping!("mapped mounts came in 1.2");
     let first = Container::idle().with(in_a_user_namespace).up();
     let path = format!("/proc/{}/ns/user", first.pid());
     for map in [Value::Null, json!([{"containerID": 0, "hostID": 100_000, "size": 65536}])] {
@@ -129,7 +152,7 @@ fn with_a_joined_user_namespace_its_mapping_serves() {
 
 #[test]
 fn ridmap_reaches_the_mounts_below_and_idmap_does_not() {
-    not_in_runc!("mapped mounts came in 1.2");
+    needs_mapping!("mapped mounts came in 1.2");
     for (user, offset) in [(false, 0), (true, 100_000)] {
         for (option, below) in [("ridmap", "9:9"), ("idmap", if user { "65534:65534" } else { "0:0" })] {
             let map = json!([{"containerID": 0, "hostID": offset + 9, "size": 1}]);
@@ -153,7 +176,7 @@ fn ridmap_reaches_the_mounts_below_and_idmap_does_not() {
 
 #[test]
 fn attributes_and_propagation_hold_on_a_mapped_mount() {
-    not_in_runc!("mapped mounts came in 1.2");
+    needs_mapping!("mapped mounts came in 1.2");
     for user in [false, true] {
         let (c, _) = shows(user, |data| {
             mapped(
@@ -175,7 +198,7 @@ fn attributes_and_propagation_hold_on_a_mapped_mount() {
 /// The clone is made in the container's mount namespace, so what the host's mount forbids stays locked.
 #[test]
 fn a_mapped_mount_in_a_user_namespace_keeps_what_the_hosts_mount_has() {
-    not_in_runc!("it makes the clone outside, where nothing is locked");
+    needs_mapping!("it makes the clone outside, where nothing is locked");
     let (c, data) = shows(true, |data| mapped(data, &["rbind", "idmap"], Value::Null));
     let c = c.with(|config| {
         let script = "mount -o remount,bind,rw /data || echo locked; touch /data/new || echo read-only";
@@ -193,7 +216,7 @@ fn a_mapped_mount_in_a_user_namespace_keeps_what_the_hosts_mount_has() {
 
 #[test]
 fn a_file_alone_can_be_mapped() {
-    not_in_runc!("mapped mounts came in 1.2");
+    needs_mapping!("mapped mounts came in 1.2");
     let (c, _) = shows(true, |data| mapped(&data.join("of1000"), &["bind", "idmap"], Value::Null));
     let c = c.with(|config| config["process"]["args"] = json!(["stat", "-c", "%u:%g", "/data"]));
     fs::remove_dir(c.rootfs("/data")).unwrap();
@@ -203,7 +226,7 @@ fn a_file_alone_can_be_mapped() {
 
 #[test]
 fn a_mapped_source_that_only_the_host_reaches_is_bound_too() {
-    not_in_runc!("mapped mounts came in 1.2");
+    needs_mapping!("mapped mounts came in 1.2");
     let (c, data) = shows(true, |data| {
         let hidden = data.parent().unwrap().join("hidden");
         mapped(&hidden.join("data"), &["bind", "idmap"], Value::Null)
@@ -217,7 +240,7 @@ fn a_mapped_source_that_only_the_host_reaches_is_bound_too() {
 
 #[test]
 fn what_cannot_be_mapped_is_refused_by_name_and_leaves_nothing() {
-    not_in_runc!("other words");
+    needs_mapping!("other words");
     let one = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
     let two = json!([{"containerID": 0, "hostID": 10, "size": 5}, {"containerID": 4, "hostID": 50, "size": 5}]);
     let bind = |options: &[&str], uids: &Value, gids: &Value| {
@@ -267,7 +290,7 @@ fn what_cannot_be_mapped_is_refused_by_name_and_leaves_nothing() {
 /// The holder of a mount's user namespace is a process without a name of its own: none may be left of the caller's.
 #[test]
 fn the_plan_says_what_is_mapped_and_no_process_is_left() {
-    not_in_runc!("it has no plans");
+    needs_mapping!("it has no plans");
     let map = json!([{"containerID": 0, "hostID": 0, "size": 10}]);
     let (c, data) = shows(false, |data| mapped(data, &["rbind", "ridmap"], map));
     let plan = c.runtime(&["plan", "--bundle", c.bundle.to_str().unwrap()]).ok().to_owned();
@@ -275,5 +298,43 @@ fn the_plan_says_what_is_mapped_and_no_process_is_left() {
     assert!(plan.contains(&line), "{plan}");
     let before = c.leftovers();
     c.run().ok();
+    before.assert_nothing_new();
+}
+
+/// Both sides can die around the mapping, and whoever comes next finds all that was made.
+#[test]
+fn a_side_that_dies_around_the_mapping_leaves_nothing() {
+    needs_mapping!("it has no such build");
+    if !cfg!(feature = "fault") {
+        skip!("only a build with the feature fault can be told where to die");
+    }
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 10}]);
+    let (c, _) = shows(false, |data| mapped(data, &["bind", "idmap"], map));
+    let plan = c.runtime(&["plan", "--bundle", c.bundle.to_str().unwrap()]).ok().to_owned();
+    let place = |side: &str, words: &str| {
+        let lines = plan.lines().filter(|line| line.split_whitespace().nth(1) == Some(side));
+        lines.clone().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{words}: {plan}"))
+    };
+    let (maps, shows) = (place("runtime", "map ids of"), place("init", "and show it to the runtime"));
+    let before = c.leftovers();
+    for fault in [("runtime", maps), ("runtime", maps + 1), ("init", shows), ("init", shows + 1)] {
+        let mut create = c.command(&c.words("create", &[]));
+        let output = c.finish(create.env("NFRUN_FAULT", format!("kill:{}:{}", fault.0, fault.1)));
+        assert!(output.code != 0, "{fault:?}: {output:?}");
+        c.runtime(&["gc"]).ok();
+        before.assert_nothing_new();
+    }
+}
+
+#[test]
+fn a_kernel_that_maps_no_ids_is_named() {
+    not_in_runc!("other words");
+    if outside::kernel_has(5, 12) {
+        skip!("this kernel can");
+    }
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 10}]);
+    let (c, _) = shows(false, |data| mapped(data, &["bind", "idmap"], map));
+    let before = c.leftovers();
+    c.try_create().fails(1, &["mounts[7]: map ids of", "cannot map ids of mounts", "Linux 5.12"]);
     before.assert_nothing_new();
 }
