@@ -12,7 +12,9 @@ fn has_apparmor() -> bool {
 }
 
 fn has_selinux() -> bool {
-    std::path::Path::new("/sys/fs/selinux/enforce").exists()
+    // Until a policy is loaded everything is labelled so.
+    let has_policy = || fs::read_to_string("/proc/self/attr/current").is_ok_and(|label| !label.starts_with("kernel"));
+    std::path::Path::new("/sys/fs/selinux/enforce").exists() && has_policy()
 }
 
 /// What a process is confined by: `NAME (enforce)` or an SELinux context.

@@ -102,11 +102,13 @@ fn has_apparmor() -> bool {
     std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|word| word.starts_with(b"Y"))
 }
 
-/// Whether SELinux's own filesystem is mounted: selinux(8).
+/// Whether SELinux's own filesystem is mounted and a policy loaded, without which everything is labelled `kernel`:
+/// selinux(8).
 fn has_selinux() -> bool {
     const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
     let is_selinux = |found: nix::sys::statfs::Statfs| found.filesystem_type().0 as u64 == SELINUX_MAGIC;
-    nix::sys::statfs::statfs("/sys/fs/selinux").is_ok_and(is_selinux)
+    let has_policy = || std::fs::read("/proc/self/attr/current").is_ok_and(|label| !label.starts_with(b"kernel"));
+    nix::sys::statfs::statfs("/sys/fs/selinux").is_ok_and(is_selinux) && has_policy()
 }
 
 #[cfg(test)]
