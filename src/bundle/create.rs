@@ -12,6 +12,7 @@ use super::process::{self, Surroundings};
 use super::{accounts, net_devices};
 use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
+use crate::init::hooks::plan::{self as hooks, Document, Hook, List, Pid};
 use crate::init::lsm::plan::{Labels, mount_label};
 use crate::init::namespaces::ids;
 use crate::init::namespaces::plan::{self as namespaces, Namespaces};
@@ -60,6 +61,12 @@ pub struct Planned {
     pub namespaces: u64,
     /// The seccomp agent that `start` tells of it.
     pub agent: Option<Listener>,
+    /// Whether hooks run between `start` and the process.
+    pub start_hooks: bool,
+    /// The hooks to run once the process runs.
+    pub poststart: Vec<Hook>,
+    /// What hooks are told; None where there is none.
+    pub told: Option<Document>,
 }
 
 struct Planner<'a> {
@@ -68,6 +75,8 @@ struct Planner<'a> {
     linux: Linux,
     namespaces: Namespaces,
     rootfs: PathBuf,
+    hooks: Vec<Hook>,
+    told: Option<Document>,
     notes: Vec<String>,
 }
 
@@ -76,9 +85,15 @@ pub fn plan(spec: &Spec, around: &Circumstances) -> Result<Planned> {
     let linux = spec.linux().clone().unwrap_or_else(no_linux);
     let namespaces = Namespaces::read(linux.namespaces().as_deref().unwrap_or_default())?;
     let rootfs = find_rootfs(spec, around)?;
-    let mut planner = Planner { spec, around, linux, namespaces, rootfs, notes: Vec::new() };
-    planner.refuse_later()?;
+    let hooks = hooks::read(spec.hooks().as_ref(), around.look)?;
+    let told = if hooks.is_empty() { None } else { Some(document(spec, around)?) };
+    let planner = Planner { spec, around, linux, namespaces, rootfs, hooks, told, notes: Vec::new() };
     planner.plan()
+}
+
+fn document(spec: &Spec, around: &Circumstances) -> Result<Document> {
+    let annotations = spec.annotations().clone().unwrap_or_default().into_iter().collect();
+    Document::new(spec.version(), around.id, around.bundle, &annotations)
 }
 
 fn no_linux() -> Linux {
@@ -111,40 +126,13 @@ fn find_rootfs(spec: &Spec, around: &Circumstances) -> Result<PathBuf> {
 }
 
 impl Planner<'_> {
-    /// Refuses a property that is not there yet; without the host it is noted, since it asks for something of the host.
-    fn later(&mut self, field: &str) -> Result<()> {
-        if self.around.look {
-            return Err(Error::invalid(format!("{field}: is not supported yet; remove it from config.json")));
-        }
-        self.notes.push(field.to_owned());
-        Ok(())
-    }
-
-    fn refuse_later(&mut self) -> Result<()> {
-        let hooks = self.spec.hooks().as_ref().is_some_and(|hooks| {
-            let lists = [
-                #[allow(deprecated)]
-                hooks.prestart(),
-                hooks.create_runtime(),
-                hooks.create_container(),
-                hooks.start_container(),
-                hooks.poststart(),
-                hooks.poststop(),
-            ];
-            lists.into_iter().flatten().any(|list| !list.is_empty())
-        });
-        let later = [("hooks", hooks)];
-        for (field, _) in later.into_iter().filter(|(_, asked)| *asked) {
-            self.later(field)?;
-        }
-        Ok(())
-    }
-
     fn plan(mut self) -> Result<Planned> {
         let Some(process) = self.spec.process() else { return self.without_process() };
         exec::plan::check(process)?;
         let mut draft = Draft::default();
         let mut first = vec![RuntimeStep::MakeState];
+        first.extend(self.hooks(List::Poststop).cloned().map(RuntimeStep::Defer));
+        let mut stops = Stops::default();
         let place = self.cgroups(&mut first, &mut draft)?;
         // Whatever CPUs the caller runs on, the container has those of its cpuset.
         attributes::plan::Affinity::check(process, self.spec.annotations().as_ref())?;
@@ -165,46 +153,59 @@ impl Planner<'_> {
             draft.step(crate::init::namespaces::step::Step::RaiseLoopback {});
         }
         let devices = self.net_devices()?;
-        let moves = devices.map(|devices| {
+        let leaves_links = devices.as_ref().is_some_and(|devices| !devices.returned);
+        if let Some(devices) = devices {
             draft.step(control::step::Step::AwaitRuntime {});
-            (devices, draft.len())
-        });
+            let moves = devices.links.into_iter().map(RuntimeStep::MoveLink);
+            stops.add(&draft, std::iter::once(RuntimeStep::HoldNetwork).chain(moves).collect());
+        }
         let score = user::plan::score(process)?;
         let own_user = self.namespaces.has(libc::CLONE_NEWUSER);
         let (limits, limits_by_runtime) = process::share_limits(process, own_user)?;
         if let (Some(score), false) = (score, own_user) {
             user::plan::set_score(score, &mut draft)?;
         }
-        self.root(process, place.as_ref(), &mut draft)?;
         let surroundings = self.surroundings(process, limits, labels)?;
+        self.root(process, place.as_ref(), &surroundings.environment, &mut draft, &mut stops)?;
         surroundings.prepare(process, self.around.waits, &mut draft)?;
         draft.step(control::step::Step::AwaitRuntime {});
-        let ready = draft.len();
+        let score = score.filter(|_| own_user).map(RuntimeStep::OomScoreAdj);
+        // Before the save, which the release follows: what fails leaves no state, and no pid file.
+        let by_runtime = process::by_runtime(process, limits_by_runtime)?.into_iter().chain(score);
+        let enter = rdt.clone().map(|group| RuntimeStep::Resctrl(group.root.clone(), resctrl::Step::Enter(group)));
+        stops.add(&draft, by_runtime.chain(enter).chain([RuntimeStep::Save]).collect());
         if self.around.waits {
             draft.step(control::step::Step::AwaitStart {});
         }
-        let loaded = surroundings.run(process, &mut draft)?;
+        let start_hooks: Vec<_> = self.hooks(List::StartContainer).collect();
+        let loaded = surroundings.run(process, &start_hooks, self.around.waits, &mut draft)?;
+        let start_hooks = !start_hooks.is_empty();
         let listener = surroundings.listener();
         drop(surroundings);
-        let mut between = order(ready, self.namespaces.forks(), maps.as_ref().zip(late_maps), moves.as_ref());
-        let score = score.filter(|_| own_user).map(RuntimeStep::OomScoreAdj);
-        let by_runtime = process::by_runtime(process, limits_by_runtime)?.into_iter().chain(score);
-        let enter = rdt.clone().map(|group| RuntimeStep::Resctrl(group.root.clone(), resctrl::Step::Enter(group)));
-        let by_runtime = by_runtime.chain(enter);
-        // Before the save, which the release follows: what fails leaves no state, and no pid file.
-        let save = between.len() - 2;
-        between.splice(save..save, by_runtime.map(|step| (ready, step)));
+        let poststart: Vec<_> = self.hooks(List::Poststart).cloned().collect();
+        let mut between = stops.order(self.namespaces.forks(), maps.as_ref().zip(late_maps));
         if let Some(listener) = &listener {
-            self.serve_agent(listener, &mut first, &mut between, (ready, loaded));
+            self.serve_agent(listener, &mut first, &mut between, loaded);
         }
-        if moves.is_some_and(|(devices, _)| !devices.returned) {
+        if leaves_links {
             between.push((draft.len(), RuntimeStep::LeaveLinks));
         }
+        between.extend(poststart.iter().cloned().map(|hook| (draft.len(), RuntimeStep::Hook(hook))));
         let spawn =
             RuntimeStep::Spawn { kinds: self.namespaces.at_clone(), maps: maps.filter(|_| late_maps.is_none()) };
         let mut plan = Plan::assemble(first, spawn, draft, between);
         plan.notes = self.notes;
-        Ok(Planned { plan, rootfs: self.rootfs, place, rdt, namespaces: self.namespaces.all(), agent: listener })
+        Ok(Planned {
+            plan,
+            rootfs: self.rootfs,
+            place,
+            rdt,
+            namespaces: self.namespaces.all(),
+            agent: listener,
+            start_hooks,
+            poststart,
+            told: self.told,
+        })
     }
 
     /// linux.intelRdt: made before init is, which enters it once it waits.
@@ -225,14 +226,16 @@ impl Planner<'_> {
         listener: &Listener,
         first: &mut Vec<RuntimeStep>,
         between: &mut Vec<(usize, RuntimeStep)>,
-        (ready, loaded): (usize, usize),
+        loaded: usize,
     ) {
         if self.around.waits {
             first.insert(0, RuntimeStep::FindAgent(listener.clone()));
             return;
         }
-        let release = between.len() - 1;
-        between.insert(release, (ready, RuntimeStep::ConnectAgent(listener.clone())));
+        // While init waits for the last time.
+        if let Some(&(ready, _)) = between.last() {
+            between.insert(between.len() - 1, (ready, RuntimeStep::ConnectAgent(listener.clone())));
+        }
         between.push((loaded, RuntimeStep::ServeAgent));
     }
 
@@ -260,6 +263,9 @@ impl Planner<'_> {
             rdt: None,
             namespaces: self.namespaces.all(),
             agent: None,
+            start_hooks: false,
+            poststart: Vec::new(),
+            told: None,
         })
     }
 
@@ -309,7 +315,14 @@ impl Planner<'_> {
     }
 
     /// From the host's tree to the container's own, and all that is done there as root.
-    fn root(&self, process: &Process, place: Option<&cgroup::Place>, draft: &mut Draft) -> Result<()> {
+    fn root(
+        &self,
+        process: &Process,
+        place: Option<&cgroup::Place>,
+        environment: &[CString],
+        draft: &mut Draft,
+        stops: &mut Stops,
+    ) -> Result<()> {
         let linux = &self.linux;
         let masked = linux.masked_paths().as_deref().unwrap_or_default();
         let read_only = linux.readonly_paths().as_deref().unwrap_or_default();
@@ -320,6 +333,7 @@ impl Planner<'_> {
         self.refuse_sysctls_of_the_host()?;
         sysctls::plan::set(linux.sysctl().as_ref().unwrap_or(&none), &self.namespaces, draft)?;
         if !self.namespaces.has(libc::CLONE_NEWNS) {
+            self.hooks_before_the_root(environment, draft, stops)?;
             return self.chroot(process, draft);
         }
         let root = self.spec.root().as_ref();
@@ -359,11 +373,32 @@ impl Planner<'_> {
             terminal::plan::open(process, true, draft)?;
         }
         paths::plan::prepare(masked, draft);
+        self.hooks_before_the_root(environment, draft, stops)?;
         root.enter(draft)?;
         self.working_directory(process, draft)?;
         paths::plan::hide(masked, read_only, draft)?;
         root.seal(draft);
         Ok(())
+    }
+
+    fn hooks(&self, list: List) -> impl Iterator<Item = &Hook> {
+        self.hooks.iter().filter(move |hook| hook.list == list)
+    }
+
+    /// The hooks for which everything is mounted and the host's files can still be reached: those of the runtime while
+    /// init waits, then init's own.
+    fn hooks_before_the_root(&self, environment: &[CString], draft: &mut Draft, stops: &mut Stops) -> Result<()> {
+        let Some(told) = &self.told else { return Ok(()) };
+        let of_runtime = self.hooks(List::Prestart).chain(self.hooks(List::CreateRuntime));
+        let of_runtime: Vec<_> = of_runtime.cloned().map(RuntimeStep::Hook).collect();
+        if !of_runtime.is_empty() {
+            draft.step(control::step::Step::AwaitRuntime {});
+            stops.add(draft, of_runtime);
+        }
+        if self.hooks(List::CreateContainer).chain(self.hooks(List::StartContainer)).next().is_some() {
+            told.step(Pid::Own, environment, draft);
+        }
+        self.hooks(List::CreateContainer).try_for_each(|hook| hook.step(None, draft))
     }
 
     /// runc makes a missing working directory.
@@ -478,50 +513,50 @@ impl Planner<'_> {
 
 /// Whether every property of a configuration is one that there is, whatever the host has: for `features`.
 pub fn is_supported(spec: &Spec) -> bool {
-    let around = Circumstances {
-        id: "features",
-        bundle: Path::new("/"),
-        cgroups: None,
-        mount_table: "",
-        no_pivot: false,
-        new_keyring: true,
-        waits: true,
-        listen_fds: 0,
-        look: true,
-        in_user_namespace: false,
-    };
     let linux = spec.linux().clone().unwrap_or_else(no_linux);
-    let (namespaces, rootfs) = (Namespaces::default(), PathBuf::new());
-    Planner { spec, around: &around, linux, namespaces, rootfs, notes: Vec::new() }.refuse_later().is_ok()
+    let namespaces = Namespaces::read(linux.namespaces().as_deref().unwrap_or_default());
+    namespaces.is_ok() && hooks::read(spec.hooks().as_ref(), false).is_ok()
 }
 
-/// The runtime's steps while init does its own: after how many of init's each comes.
-fn order(
-    ready: usize,
-    forks: bool,
-    late_maps: Option<(&IdMaps, usize)>,
-    moves: Option<&(net_devices::NetDevices, usize)>,
-) -> Vec<(usize, RuntimeStep)> {
-    let mut between = vec![(0, RuntimeStep::Record)];
-    if let Some((maps, after)) = late_maps {
-        between.extend([
-            (after, RuntimeStep::AwaitInit),
-            (after, RuntimeStep::MapIds(maps.clone())),
-            (after, RuntimeStep::Release),
-        ]);
+/// Where init waits for the runtime, and what the runtime does meanwhile, in the order of init's steps.
+#[derive(Default)]
+struct Stops(Vec<Stop>);
+
+/// One such place, behind a step of init that waits.
+struct Stop {
+    /// After how many of init's steps.
+    after: usize,
+    /// The runtime's steps while init waits there.
+    meanwhile: Vec<RuntimeStep>,
+}
+
+impl Stops {
+    /// Adds a stop at the step that was added to the draft last.
+    fn add(&mut self, draft: &Draft, meanwhile: Vec<RuntimeStep>) {
+        self.0.push(Stop { after: draft.len(), meanwhile });
     }
-    if let Some((devices, after)) = moves {
-        between.extend([(*after, RuntimeStep::AwaitInit), (*after, RuntimeStep::HoldNetwork)]);
-        between.extend(devices.links.iter().map(|link| (*after, RuntimeStep::MoveLink(link.clone()))));
-        between.push((*after, RuntimeStep::Release));
+
+    /// The runtime's steps while init does its own: after how many of init's each comes.
+    fn order(self, forks: bool, late_maps: Option<(&IdMaps, usize)>) -> Vec<(usize, RuntimeStep)> {
+        let mut between = vec![(0, RuntimeStep::Record)];
+        let mut add = |after, meanwhile: Vec<RuntimeStep>| {
+            between.push((after, RuntimeStep::AwaitInit));
+            between.extend(meanwhile.into_iter().map(|step| (after, step)));
+            between.push((after, RuntimeStep::Release));
+        };
+        if let Some((maps, after)) = late_maps {
+            add(after, vec![RuntimeStep::MapIds(maps.clone())]);
+        }
+        // Init may have gone on as another process since it was recorded.
+        let mut unrecorded = forks;
+        for Stop { after, mut meanwhile } in self.0 {
+            if std::mem::take(&mut unrecorded) {
+                meanwhile.insert(0, RuntimeStep::Record);
+            }
+            add(after, meanwhile);
+        }
+        between
     }
-    between.push((ready, RuntimeStep::AwaitInit));
-    if forks {
-        // Init has gone on as another process by now.
-        between.push((ready, RuntimeStep::Record));
-    }
-    between.extend([(ready, RuntimeStep::Save), (ready, RuntimeStep::Release)]);
-    between
 }
 
 /// A cgroup as the container sees it: the directory's name, and what is bound there. runc shows no cgroup2 beside v1.

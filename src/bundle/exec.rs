@@ -70,7 +70,7 @@ pub fn plan<'a>(process: &'a Process, around: &Circumstances<'a>) -> Result<Plan
     surroundings.prepare(process, false, &mut draft)?;
     draft.step(control::step::Step::AwaitRuntime {});
     let ready = draft.len();
-    let loaded = surroundings.run(process, &mut draft)?;
+    let loaded = surroundings.run(process, &[], false, &mut draft)?;
     let spawn = RuntimeStep::Spawn { kinds: 0, maps: None };
     let mut between = vec![(ready, RuntimeStep::AwaitInit)];
     between.extend(process::by_runtime(process, limits_by_runtime)?.into_iter().map(|step| (ready, step)));

@@ -6,6 +6,7 @@ use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
 use crate::cgroup;
+use crate::init::hooks::plan::Hook;
 pub use crate::init::namespaces::ids::IdMaps;
 use crate::init::namespaces::plan::names;
 use crate::init::program::{Draft, MapMount, Program, Request, Source};
@@ -66,6 +67,10 @@ pub enum RuntimeStep {
     ConnectAgent(Listener),
     /// Take the listener of the loaded filter from init and give it to the seccomp agent.
     ServeAgent,
+    /// Run a hook of the runtime's namespaces. One of poststart is run by whoever starts the process.
+    Hook(Hook),
+    /// Note a poststop hook in the undo record.
+    Defer(Hook),
 }
 
 impl Display for RuntimeStep {
@@ -105,6 +110,8 @@ impl Display for RuntimeStep {
             Self::FindAgent(agent) => write!(f, "look for the seccomp agent at {}", agent.path.display()),
             Self::ConnectAgent(agent) => write!(f, "connect to the seccomp agent at {}", agent.path.display()),
             Self::ServeAgent => f.write_str("give the filter's listener to the seccomp agent"),
+            Self::Hook(hook) => write!(f, "run {hook}"),
+            Self::Defer(hook) => write!(f, "note for the end {hook}"),
         }
     }
 }

@@ -7,6 +7,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxSeccomp, Process};
 
 use super::plan::RuntimeStep;
 use crate::init::capabilities::plan::{self as capabilities, Sets};
+use crate::init::hooks::plan::Hook;
 use crate::init::lsm::plan::Labels;
 use crate::init::namespaces::ids;
 use crate::init::program::{Draft, Source, text};
@@ -140,9 +141,15 @@ impl Surroundings<'_> {
         self.filter.is_some() && !process.no_new_privileges().unwrap_or(false)
     }
 
-    /// The filter and the command: what is done once the process may run. Returns after which step the filter is loaded.
-    pub fn run(&self, process: &Process, draft: &mut Draft) -> Result<usize> {
+    /// The filter and the command: what is done once the process may run. `hooks` are those of startContainer, which go
+    /// through what stands behind them as the command does. Returns after which step the filter is loaded.
+    pub fn run(&self, process: &Process, hooks: &[&Hook], waits: bool, draft: &mut Draft) -> Result<usize> {
         exec::plan::prepare(process, &self.environment, draft)?;
+        // A filter has one listener, and the agent is told of it once: with one it is loaded before the hooks, as by runc.
+        let loads_first = self.listener().is_some();
+        if !loads_first {
+            run_hooks(hooks, waits, draft)?;
+        }
         let privileged_load = self.loads_with_privilege(process);
         if privileged_load {
             self.capabilities.widen(draft);
@@ -155,9 +162,21 @@ impl Surroundings<'_> {
         if privileged_load {
             self.capabilities.set(draft);
         }
+        if loads_first {
+            run_hooks(hooks, waits, draft)?;
+        }
         exec::plan::run(process, draft)?;
         Ok(loaded)
     }
+}
+
+/// The hooks of startContainer. `start` is told of their end, which it cannot see.
+fn run_hooks(hooks: &[&Hook], waits: bool, draft: &mut Draft) -> Result<()> {
+    hooks.iter().try_for_each(|hook| hook.step(None, draft))?;
+    if waits && !hooks.is_empty() {
+        draft.step(crate::init::hooks::step::Step::Done {});
+    }
+    Ok(())
 }
 
 /// The steps that enter v1 cgroups. The one of cgroup2 is entered by the clone itself.

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::store::{self, Directory, Locked};
-use super::{ContainerId, Globals, PATIENCE, Status, fault, identity, links, status};
+use super::{ContainerId, Globals, PATIENCE, Status, fault, hooks, identity, links, status};
 use crate::undo::{self, Identity, Undo};
 use crate::{Error, Kind, Result, cgroup, resctrl, sys};
 
@@ -19,10 +19,8 @@ pub fn delete(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
 
 fn delete_existing(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
     let directory = Directory::open(&globals.root, id)?;
-    if force {
-        end_what_holds_it(&directory)?;
-    }
-    let Some(locked) = directory.lock()? else {
+    let locked = if force { directory.lock_against(end_what_holds_it)? } else { directory.lock()? };
+    let Some(locked) = locked else {
         return Err(store::no_such_container(id));
     };
     let Some(state) = locked.directory.state()? else {
@@ -41,7 +39,8 @@ fn delete_existing(globals: &Globals, id: &ContainerId, force: bool) -> Result<(
     undo(locked)
 }
 
-/// A create or start that waits for an init that hangs holds the lock as long. It gives up once its init is gone.
+/// A create or start that waits for an init that hangs holds the lock as long, and so does whoever waits for a hook. They
+/// give up once that process is gone.
 fn end_what_holds_it(directory: &Directory) -> Result<()> {
     let Some(record) = undo::read(directory)?.filter(|record| !record.is_of_earlier_boot()) else { return Ok(()) };
     for step in record.undos() {
@@ -93,6 +92,9 @@ pub fn undo(locked: Locked) -> Result<()> {
             // Nothing of ours was started before the identity was noted: what is inside is another's, and stays.
             Undo::RemoveCgroup { path, inode, .. } => drop(cgroup::remove_unused(path, *inode)?),
         }
+    }
+    if let Some(record) = &record {
+        hooks::poststop(&locked.directory, record);
     }
     fault::point();
     locked.remove()

@@ -8,11 +8,13 @@ use super::agent::{self, Agent, Subject};
 use super::launch::Launch;
 use super::store::{self, Directory, Locked, START_SOCKET, State};
 use super::{
-    CgroupManager, ContainerId, CreateOptions, Globals, Status, attributes, cleanup, fault, identity, links, terminal,
+    CgroupManager, ContainerId, CreateOptions, Globals, Status, attributes, cleanup, fault, hooks, identity, links,
+    terminal,
 };
 use crate::bundle::create::{Circumstances, Planned};
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::{self, Config, Plan};
+use crate::init::hooks::plan::{Document, Hook, List, Pid};
 use crate::init::program::Source;
 use crate::network::Origin;
 use crate::sys::spawn::Spawned;
@@ -116,6 +118,10 @@ pub struct Created {
     pub init: Spawned,
     /// Its directory, locked.
     pub locked: Locked,
+    /// The hooks to run now that the process runs, or at `start`.
+    pub poststart: Vec<Hook>,
+    /// What they are told.
+    pub told: Option<Document>,
 }
 
 impl<'a> Creation<'a> {
@@ -135,7 +141,9 @@ impl<'a> Creation<'a> {
     pub fn carry_out(mut self, console: Option<OwnedFd>) -> Result<Created> {
         let outcome = self.perform(console);
         match (outcome, self.locked.take()) {
-            (Ok(init), Some(locked)) => Ok(Created { init, locked }),
+            (Ok(init), Some(locked)) => {
+                Ok(Created { init, locked, poststart: self.planned.poststart, told: self.planned.told })
+            }
             (Ok(_), None) => Err(Error::new("the plan made no state directory")),
             (Err(error), None) => Err(error),
             (Err(error), Some(locked)) => {
@@ -200,6 +208,10 @@ impl<'a> Creation<'a> {
                 | RuntimeStep::IoPriority(_) => {
                     attributes::set(step, launch.init()?.pid, self.planned.place.as_ref())?;
                 }
+                RuntimeStep::Defer(hook) => self.defer(hook)?,
+                // Its time comes once the process runs.
+                RuntimeStep::Hook(hook) if hook.list == List::Poststart => {}
+                RuntimeStep::Hook(hook) => self.run_hook(hook, launch.init()?)?,
                 RuntimeStep::Save => self.save(launch.init()?, launch.program())?,
                 RuntimeStep::FindAgent(listener) => agent::find(&listener.path)?,
                 RuntimeStep::ConnectAgent(listener) => agent = Some(Agent::connect(listener)?),
@@ -208,6 +220,28 @@ impl<'a> Creation<'a> {
         }
         fault::point();
         launch.finish(&plan)
+    }
+
+    /// Notes a poststop hook, with what it will be told once nobody else knows that any more.
+    fn defer(&mut self, hook: &Hook) -> Result<()> {
+        let mut lines = Vec::new();
+        if hook.number == 0 {
+            lines.push(Line::Told(hooks::told(&self.config.spec)?));
+        }
+        lines.push(Line::Deferred { number: hook.number, what: serde_json::to_value(hook)? });
+        self.append(&lines)
+    }
+
+    /// Runs a hook while init waits. An init that dies ends its hook.
+    fn run_hook(&self, hook: &Hook, init: &Spawned) -> Result<()> {
+        let Some(told) = &self.planned.told else { return Err(Error::new("the plan has a hook and no state for it")) };
+        let scene = hooks::Scene {
+            told,
+            pid: Pid::Of(init.pid),
+            bundle: &self.config.bundle,
+            lives: Some(init.process.as_fd()),
+        };
+        hooks::run(hook, &scene, |_| Ok(()))
     }
 
     /// An empty cgroup that is there already may be a driver's gift, or a stopped container's that would be deleted
@@ -328,6 +362,8 @@ impl<'a> Creation<'a> {
             updates: 0,
             agent: self.planned.agent.clone(),
             annotations: annotations.into_iter().collect(),
+            start_hooks: self.planned.start_hooks,
+            poststart: self.planned.poststart.clone(),
             config,
         };
         hand_out(init, self.options.pid_file.as_deref(), self.options.pidfd_socket.as_deref())?;

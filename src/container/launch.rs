@@ -165,6 +165,37 @@ impl Launch {
         }
     }
 
+    /// As `await_init`, of an init that runs hooks for the container whose process `lives`: None where that ends first.
+    pub fn await_init_of(&mut self, plan: &Plan, lives: Option<BorrowedFd>) -> Result<Option<()>> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        if let Some(lives) = lives {
+            let mut fds = [self.socket.as_fd(), lives].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            while let Err(errno) = poll(&mut fds, PollTimeout::NONE) {
+                if errno != Errno::EINTR {
+                    return Err(Error::from(errno).context("wait for init"));
+                }
+            }
+            if !fds[0].any().unwrap_or(true) {
+                return Ok(None);
+            }
+        }
+        self.await_init(plan).map(Some)
+    }
+
+    /// Tells init by the end of its socket to stop what it does, and waits for its end.
+    pub fn abandon(&self) {
+        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        if let Some(init) = &self.started {
+            sys::pidfd::wait_for_end(init.process.as_fd(), Some(PATIENCE));
+        }
+    }
+
+    /// The process group of the hook that init runs, or was running when it was killed.
+    pub fn hook(&self) -> Option<nix::unistd::Pid> {
+        let pid = self.page.progress().hook.load(Ordering::Acquire);
+        (pid > 0).then(|| nix::unistd::Pid::from_raw(pid))
+    }
+
     fn follow_fork(&mut self) -> Result<()> {
         let forked = self.page.progress().forked.swap(0, Ordering::AcqRel);
         if forked == 0 {
@@ -226,7 +257,7 @@ impl Launch {
             Ok(socket) => socket,
             Err(error) => return error.into(),
         })
-        .take(1 << 20)
+        .take(32 << 20)
         .read_to_end(&mut message);
         let _ = self.follow_fork();
         let step = self.page.progress().step.load(Ordering::Acquire);

@@ -11,6 +11,7 @@ mod device_node;
 mod events;
 mod exec;
 mod fault;
+mod hooks;
 mod id_maps;
 mod identity;
 mod launch;

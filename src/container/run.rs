@@ -1,9 +1,11 @@
 //! Running a container in the foreground or leaving it behind.
 
+use std::os::fd::AsFd;
+
 use super::create::{Created, Creation, wants_terminal};
 use super::store::Directory;
 use super::terminal::{self, Foreground, Terminal};
-use super::{ContainerId, CreateOptions, Globals, RunOptions, cleanup};
+use super::{ContainerId, CreateOptions, Globals, RunOptions, cleanup, hooks};
 use crate::bundle::Config;
 use crate::{Error, Result};
 
@@ -19,10 +21,18 @@ pub fn run(globals: &Globals, id: &ContainerId, create: &CreateOptions, run: Run
     let creation = Creation::begin(globals, id, create, &config, false)?;
     let foreground = if run.detach { None } else { Some(Foreground::begin(!run.no_subreaper)?) };
     let (console, terminal) = Terminal::open(tty, create.console_socket.as_deref())?;
-    let Created { init, locked } = creation.carry_out(console)?;
-    let Some(foreground) = foreground else { return Ok(0) };
+    let Created { init, locked, poststart, told } = creation.carry_out(console)?;
     // Others may work on the container while it runs.
     drop(locked);
+    if let Some(told) = told
+        && let Err(error) = hooks::poststart(&poststart, &told, &config.bundle, init.pid, Some(init.process.as_fd()))
+    {
+        if let Err(left) = remove(globals, id) {
+            log::warn!("{left}");
+        }
+        return Err(error);
+    }
+    let Some(foreground) = foreground else { return Ok(0) };
     let code = foreground.wait(&init, terminal);
     if !run.keep {
         remove(globals, id)?;

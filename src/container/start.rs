@@ -7,9 +7,9 @@ use std::os::unix::net::UnixStream;
 use super::agent::{Agent, Subject};
 use super::identity::Outcome;
 use super::store::{START_SOCKET, State};
-use super::{ContainerId, Globals, PATIENCE, Status, fault, identity, status};
+use super::{ContainerId, Globals, PATIENCE, Status, fault, hooks, identity, status};
 use crate::init::program::describe_failure;
-use crate::init::step::{GO, LISTENER};
+use crate::init::step::{GO, LISTENER, READY};
 use crate::sys::pidfd;
 use crate::{Context, Error, Kind, Result};
 
@@ -31,24 +31,52 @@ pub fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     fault::point();
     stream.write_all(&[GO]).context(|| "tell init to start")?;
     fault::point();
-    let answer = listen(&mut stream, &state, &init, agent.as_ref())?;
+    let said = listen(&mut stream, &state, &init, agent.as_ref())?;
     fault::point();
-    match describe_failure(&answer) {
-        Some(error) => Err(error),
-        None => finish(&state, &socket, &init),
+    match describe_failure(&said.rest) {
+        Some(error) => return Err(error),
+        None if state.start_hooks && !said.hooks_ended => {
+            return Err(Error::new("init was killed before the startContainer hooks had ended"));
+        }
+        None => finish(&state, &socket, &init)?,
     }
+    // A hook may ask for the container.
+    drop(locked);
+    poststart(&state)
 }
 
-/// All that init says until it is the user's process: of its filter's listener, which goes to the agent, and of failures.
-fn listen(stream: &mut UnixStream, state: &State, init: &OwnedFd, agent: Option<&Agent>) -> Result<Vec<u8>> {
-    let mut answer = Vec::new();
-    stream.take(1).read_to_end(&mut answer).context(|| "read what init says")?;
-    if let (Some(&LISTENER), Some(agent)) = (answer.first(), agent) {
-        answer.clear();
-        serve(stream, state, init, agent)?;
+fn poststart(state: &State) -> Result<()> {
+    if state.poststart.is_empty() {
+        return Ok(());
     }
-    stream.read_to_end(&mut answer).context(|| "read what init says")?;
-    Ok(answer)
+    let init = identity::find(&state.init);
+    let told = hooks::document_of(state)?;
+    hooks::poststart(&state.poststart, &told, &state.bundle, state.init.pid, init.as_ref().map(AsFd::as_fd))
+}
+
+/// What init says until it is the user's process.
+#[derive(Default)]
+struct Said {
+    /// That the startContainer hooks have ended well.
+    hooks_ended: bool,
+    /// A failure, or nothing.
+    rest: Vec<u8>,
+}
+
+/// Listens to init. Its filter's listener goes to the agent.
+fn listen(stream: &mut UnixStream, state: &State, init: &OwnedFd, agent: Option<&Agent>) -> Result<Said> {
+    let mut said = Said::default();
+    loop {
+        stream.take(1).read_to_end(&mut said.rest).context(|| "read what init says")?;
+        match (said.rest.first(), agent) {
+            (Some(&LISTENER), Some(agent)) => serve(stream, state, init, agent)?,
+            (Some(&READY), _) => said.hooks_ended = true,
+            _ => break,
+        }
+        said.rest.clear();
+    }
+    stream.read_to_end(&mut said.rest).context(|| "read what init says")?;
+    Ok(said)
 }
 
 /// Without its agent the process must not run: its calls would be answered by nobody, or fail.

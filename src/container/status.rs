@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::store::{self, Directory, Locked, State};
 use super::{ContainerId, Globals, Snapshot, Status, cleanup, identity};
-use crate::{Error, Kind, Result, timestamp};
+use crate::{Error, Kind, Result, timestamp, undo};
 
 /// What a container is now.
 pub fn state(globals: &Globals, id: &ContainerId) -> Result<Snapshot> {
@@ -48,7 +48,8 @@ fn snapshot(globals: &Globals, id: &ContainerId) -> Result<Option<Snapshot>> {
         return Ok(Some(of_state(&directory, state)));
     }
     match directory.try_lock()? {
-        // Its creator is at work.
+        // Whoever removes it is at work, or its creator.
+        Err(directory) if directory.is_being_removed() => Ok(None),
         Err(directory) => Ok(creating(&directory, id)),
         Ok(None) => Ok(None),
         Ok(Some(locked)) => match locked.directory.state()? {
@@ -75,11 +76,12 @@ fn of_state(directory: &Directory, state: State) -> Snapshot {
 }
 
 fn creating(directory: &Directory, id: &ContainerId) -> Option<Snapshot> {
-    let record = crate::undo::read(directory).ok().flatten();
+    let record = undo::read(directory).ok().flatten();
     Some(Snapshot {
         oci_version: "1.3.0".into(),
         id: id.to_string(),
-        pid: 0,
+        // Hooks that run meanwhile may ask.
+        pid: record.as_ref().and_then(undo::Record::process).map_or(0, |init| init.pid),
         status: Status::Creating,
         bundle: record.map(|record| record.head.bundle).unwrap_or_default(),
         rootfs: std::path::PathBuf::new(),

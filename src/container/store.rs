@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::identity::Program;
 use super::{ContainerId, PATIENCE};
+use crate::init::hooks::plan::Hook;
 use crate::undo::Identity;
 use crate::{Context, Error, Kind, Result, cgroup};
 
@@ -59,6 +60,12 @@ pub struct State {
     /// The bundle's annotations.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// Whether hooks run at `start` before the process, whose end init tells.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub start_hooks: bool,
+    /// The hooks to run at `start`, once the process runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub poststart: Vec<Hook>,
     /// config.json, as it was when the container was created, with what updates have changed of linux.resources.
     pub config: Box<RawValue>,
 }
@@ -142,6 +149,11 @@ impl Directory {
 
     /// Waits for the lock, but not for ever; None where the directory was removed meanwhile.
     pub fn lock(self) -> Result<Option<Locked>> {
+        self.lock_against(|_| Ok(()))
+    }
+
+    /// As `lock`; `against` is called with the directory again and again while another command holds the lock.
+    pub fn lock_against(self, against: impl Fn(&Self) -> Result<()>) -> Result<Option<Locked>> {
         let end = Instant::now() + PATIENCE;
         let mut pause = Duration::from_micros(200);
         let mut directory = self;
@@ -155,6 +167,7 @@ impl Directory {
                 }
                 Err(again) => directory = again,
             }
+            against(&directory)?;
             // flock(2) knows neither a time limit nor an event.
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(10));
@@ -237,6 +250,11 @@ impl Directory {
                 Err(errno).context(|| format!("remove {}/{name}", self.path.display()))
             }
         }
+    }
+
+    /// Whether the container's removal has begun.
+    pub fn is_being_removed(&self) -> bool {
+        nix::sys::stat::fstatat(&self.fd, DELETED, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// The uid of its owner.

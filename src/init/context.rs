@@ -44,8 +44,12 @@ pub struct Context {
     /// The command's arguments and environment, as execve takes them.
     pub arguments: *const *const u8,
     pub environment: *const *const u8,
-    /// What a failure tells beyond its errno: a script's first line.
-    pub detail: [u8; 128],
+    /// What a failure tells beyond its errno, a NUL behind it: a script's first line, a hook's last words.
+    pub detail: [u8; 1024],
+    /// What hooks are told.
+    pub state: Option<crate::hooks::run::State>,
+    /// Whether this process is a hook on its way through the steps of the command.
+    pub is_hook: bool,
 }
 
 impl Context {
@@ -67,7 +71,9 @@ impl Context {
             command: [0; 4096],
             arguments: core::ptr::null(),
             environment: core::ptr::null(),
-            detail: [0; 128],
+            detail: [0; 1024],
+            state: None,
+            is_hook: false,
         }
     }
 
@@ -82,6 +88,10 @@ impl Context {
         head[1..5].copy_from_slice(&(failure.act as u32).to_le_bytes());
         head[5..9].copy_from_slice(&failure.errno.to_le_bytes());
         let _ = sys::send(self.channel, &head);
+        if self.is_hook {
+            // Init knows which hook it is, and reads no more than the head.
+            return;
+        }
         let _ = sys::send(self.channel, step);
         let _ = sys::send(self.channel, text_of(&self.detail).to_bytes());
     }

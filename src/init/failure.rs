@@ -36,13 +36,25 @@ pub enum Act {
     NotInPath = 14,
     /// A file to be run is a directory or no regular file.
     NotAFile = 15,
+    /// Writing down the state for a hook.
+    Describe = 16,
+    /// Starting a hook.
+    StartHook = 17,
+    /// A hook exited; its status stands for the errno.
+    HookExited = 18,
+    /// A signal killed a hook; its number stands for the errno.
+    HookKilled = 19,
+    /// A hook took longer than it may.
+    HookTimedOut = 20,
+    /// Whoever waited for a hook is gone.
+    HookAbandoned = 21,
 }
 
 impl Act {
     /// The act that a number stands for; `Step` for an unknown one.
     pub fn from_number(number: u32) -> Self {
         use Act::*;
-        const ALL: [Act; 16] = [
+        const ALL: [Act; 22] = [
             Step,
             Resolve,
             MakeMountPoint,
@@ -59,6 +71,12 @@ impl Act {
             Outside,
             NotInPath,
             NotAFile,
+            Describe,
+            StartHook,
+            HookExited,
+            HookKilled,
+            HookTimedOut,
+            HookAbandoned,
         ];
         ALL.get(number as usize).copied().unwrap_or(Step)
     }

@@ -36,6 +36,7 @@ families!(
     control,
     devices,
     exec,
+    hooks,
     lsm,
     mounts,
     namespaces,
@@ -79,7 +80,7 @@ fn run(plan_fd: sys::Fd, length: usize) -> Result<(), i32> {
         let before = reader;
         let step = number.and_then(|_| Step::read(&mut reader));
         let number = number.unwrap_or(u32::MAX);
-        progress.step.store(number, Ordering::Release);
+        context.progress.step.store(number, Ordering::Release);
         #[cfg(feature = "fault")]
         {
             if done == context.head.fault {
@@ -118,5 +119,6 @@ fn perform(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
         Step::Seccomp(step) => seccomp::run::run(step, context),
         Step::Exec(step) => exec::run::run(step, context),
         Step::Attributes(step) => attributes::run::run(step),
+        Step::Hooks(step) => hooks::run::run(step, context),
     }
 }

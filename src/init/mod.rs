@@ -10,6 +10,7 @@ pub mod devices;
 pub mod exec;
 pub mod failure;
 pub mod guard;
+pub mod hooks;
 pub mod lsm;
 pub mod mounts;
 pub mod namespaces;

@@ -3,10 +3,11 @@
 use super::wire::{Reader, Sink, Wire};
 pub use super::{
     attributes::step::Step as Attributes, capabilities::step::Step as Capabilities, cgroups::step::Step as Cgroups,
-    control::step::Step as Control, devices::step::Step as Devices, exec::step::Step as Exec, lsm::step::Step as Lsm,
-    mounts::step::Step as Mounts, namespaces::step::Step as Namespaces, paths::step::Step as Paths,
-    rootfs::step::Step as Rootfs, seccomp::step::Step as Seccomp, sysctls::step::Step as Sysctls,
-    terminal::step::Step as Terminal, user::step::Step as User,
+    control::step::Step as Control, devices::step::Step as Devices, exec::step::Step as Exec,
+    hooks::step::Step as Hooks, lsm::step::Step as Lsm, mounts::step::Step as Mounts,
+    namespaces::step::Step as Namespaces, paths::step::Step as Paths, rootfs::step::Step as Rootfs,
+    seccomp::step::Step as Seccomp, sysctls::step::Step as Sysctls, terminal::step::Step as Terminal,
+    user::step::Step as User,
 };
 
 macro_rules! families {
@@ -67,6 +68,8 @@ families! {
     Exec<'a> = 12,
     /// Where the process runs, where its memory lies, how it sees the machine.
     Attributes<'a> = 13,
+    /// Hooks.
+    Hooks<'a> = 14,
     /// Labels of security modules.
     Lsm<'a> = 20,
 }
@@ -118,6 +121,8 @@ pub struct Progress {
     pub step: core::sync::atomic::AtomicU32,
     /// The pid of the process that a fork step made, as the runtime's pid namespace knows it.
     pub forked: core::sync::atomic::AtomicI32,
+    /// The pid of the hook that is running, in the pid namespace of whoever runs it; it leads a process group.
+    pub hook: core::sync::atomic::AtomicI32,
 }
 
 /// The name that init has while it is init: PR_SET_NAME.

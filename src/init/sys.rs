@@ -258,6 +258,118 @@ pub fn fork_sibling(kinds: u64, pid_place: &core::sync::atomic::AtomicI32) -> Ou
     Ok(pid != 0)
 }
 
+/// clone(2) as fork: the child's pid and pidfd in the caller, 0 in the child. Not clone3, which many filters refuse.
+pub fn fork(pidfd: &mut Fd) -> Outcome<i32> {
+    sys!(__NR_clone, k::CLONE_PIDFD | k::SIGCHLD, 0, core::ptr::from_mut(pidfd)).map(|pid| pid as i32)
+}
+
+pub fn getpid() -> i32 {
+    sys!(__NR_getpid).map_or(0, |pid| pid as i32)
+}
+
+pub fn getppid() -> i32 {
+    sys!(__NR_getppid).map_or(0, |pid| pid as i32)
+}
+
+/// Makes the caller lead a process group.
+pub fn setpgid() -> Outcome {
+    sys!(__NR_setpgid, 0, 0).map(drop)
+}
+
+/// kill(2); a negative pid is a process group.
+pub fn kill(pid: i32, signal: u32) {
+    let _ = sys!(__NR_kill, pid as isize, signal);
+}
+
+/// How a child ended.
+pub enum Ended {
+    Exited(i32),
+    Killed(i32),
+}
+
+/// waitid(2) of a child that has ended, which stays a zombie: WNOWAIT.
+pub fn wait_keeping(pid: i32) -> Outcome<Ended> {
+    let mut info = [0i32; 32];
+    sys!(__NR_waitid, k::P_PID, pid, info.as_mut_ptr(), k::WEXITED | k::WNOWAIT, 0)?;
+    // struct siginfo: si_code and si_status; CLD_EXITED is 1.
+    Ok(if info[2] == 1 { Ended::Exited(info[6]) } else { Ended::Killed(info[6]) })
+}
+
+/// wait4(2) of a child, if it has ended.
+pub fn reap(pid: i32) {
+    let _ = sys!(__NR_wait4, pid, 0, k::WNOHANG, 0);
+}
+
+/// struct pollfd.
+#[repr(C)]
+pub struct Poll {
+    fd: Fd,
+    events: u16,
+    returned: u16,
+}
+
+impl Poll {
+    pub fn readable(fd: Fd) -> Self {
+        Self { fd, events: k::POLLIN as u16, returned: 0 }
+    }
+
+    /// Asks only whether a socket's other end is gone.
+    pub fn hung_up(fd: Fd) -> Self {
+        Self { fd, events: k::POLLRDHUP as u16, returned: 0 }
+    }
+
+    pub fn happened(&self) -> bool {
+        self.returned != 0
+    }
+}
+
+/// ppoll(2) for at most `limit` nanoseconds. An interrupted one returns early.
+pub fn poll(fds: &mut [Poll], limit: Option<u64>) -> Outcome {
+    let time = limit.map(|limit| [limit / 1_000_000_000, limit % 1_000_000_000]);
+    let time = time.as_ref().map_or(0, |time| time.as_ptr() as usize);
+    match sys!(__NR_ppoll, fds.as_mut_ptr(), fds.len(), time, 0, 8) {
+        Err(errno) if errno == linux_raw_sys::errno::EINTR as i32 => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+pub fn now() -> u64 {
+    let mut time = [0u64; 2];
+    let _ = sys!(__NR_clock_gettime, k::CLOCK_MONOTONIC, time.as_mut_ptr());
+    time[0] * 1_000_000_000 + time[1]
+}
+
+pub fn memfd(name: &CStr) -> Outcome<Fd> {
+    sys!(__NR_memfd_create, name.as_ptr(), k::MFD_CLOEXEC).map(|fd| fd as Fd)
+}
+
+/// lseek(2) to the beginning.
+pub fn rewind(fd: Fd) -> Outcome {
+    sys!(__NR_lseek, fd, 0, 0).map(drop)
+}
+
+/// pipe2(2) whose reading end, the first, does not block.
+pub fn pipe() -> Outcome<[Fd; 2]> {
+    let mut ends = [-1; 2];
+    sys!(__NR_pipe2, ends.as_mut_ptr(), k::O_CLOEXEC)?;
+    sys!(__NR_fcntl, ends[0], k::F_SETFL, k::O_NONBLOCK)?;
+    Ok(ends)
+}
+
+/// socketpair(2), AF_UNIX and SOCK_STREAM.
+pub fn socket_pair() -> Outcome<[Fd; 2]> {
+    let mut ends = [-1; 2];
+    sys!(__NR_socketpair, 1, 1 | k::O_CLOEXEC, 0, ends.as_mut_ptr())?;
+    Ok(ends)
+}
+
+/// recv(2) of what is there now.
+pub fn receive(fd: Fd, buffer: &mut [u8]) -> Outcome<usize> {
+    const MSG_DONTWAIT: u32 = 0x40;
+    sys!(__NR_recvfrom, fd, buffer.as_mut_ptr(), buffer.len(), MSG_DONTWAIT, 0, 0)
+}
+
 pub fn setsid() -> Outcome {
     sys!(__NR_setsid).map(drop)
 }

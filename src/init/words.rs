@@ -27,6 +27,9 @@ impl Display for Step<'_> {
             }
             Self::Exec(step) => exec(step, f),
             Self::Attributes(step) => attributes(step, f),
+            Self::Hooks(step::Hooks::Describe { .. }) => f.write_str("note the state that hooks are told"),
+            Self::Hooks(step::Hooks::Done {}) => f.write_str("tell start that its hooks have ended"),
+            Self::Hooks(step::Hooks::Run { list, number, path, .. }) => write!(f, "run {list} hook #{number}: {path}"),
         }
     }
 }
@@ -234,10 +237,15 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
         Act::Send => "send the descriptor: ".into(),
         Act::NotGenuine => "what is there is not what it must be, and was not trusted: ".into(),
         Act::Outside => "the directory lies outside the container's root: ".into(),
+        Act::Describe => "write the state that it is told: ".into(),
+        Act::StartHook | Act::HookExited | Act::HookKilled | Act::HookTimedOut | Act::HookAbandoned => String::new(),
         Act::Decode => "nfrun and its init do not agree, which is a bug: ".into(),
     };
     if let Step::Exec(step) = step {
         return explain_exec(step, failure, &reason, told);
+    }
+    if let Step::Hooks(step) = step {
+        return explain_hook(step, failure, &format!("{detail}{reason}"), told);
     }
     let way_out = match step {
         Step::User(step::User::Limit { .. }) if failure.errno == libc::EPERM => {
@@ -279,6 +287,29 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
         _ => "",
     };
     Error::from(nix::errno::Errno::from_raw(failure.errno)).reworded(format!("{step}: {detail}{reason}{way_out}"))
+}
+
+/// A hook that failed, in runc's words as far as those go; then what it said last.
+fn explain_hook(step: &step::Hooks, failure: Failure, reason: &str, told: &str) -> Error {
+    let step::Hooks::Run { list, number, path, timeout, .. } = step else {
+        return Error::new(format!("{}: {reason}", Step::Hooks(*step)));
+    };
+    let why = match failure.act {
+        Act::HookExited => format!("exit status {}", failure.errno),
+        Act::HookKilled => match nix::sys::signal::Signal::try_from(failure.errno) {
+            Ok(signal) => format!("killed by {signal}"),
+            Err(_) => format!("killed by signal {}", failure.errno),
+        },
+        Act::HookTimedOut => format!("timed out after {timeout} s and was killed"),
+        Act::HookAbandoned => "killed, since whoever waited for it is gone".into(),
+        _ if failure.errno == libc::ENOEXEC => {
+            format!("{reason}: neither a program for this machine nor a script with #!")
+        }
+        _ => reason.to_owned(),
+    };
+    let said = told.trim();
+    let said = if said.is_empty() { String::new() } else { format!(", output: {said}") };
+    Error::new(format!("error running {list} hook #{number}: {path}: {why}{said}"))
 }
 
 /// The phrases of runc, which drivers parse.

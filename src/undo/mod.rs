@@ -2,8 +2,9 @@
 //! can replay. Nothing here knows a container or a cgroup, and of an interface only its description; callers say what an
 //! undo means. The file is JSON lines: a head and all intents in one write before the first effect, then the identity of each thing once it is made.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -16,6 +17,9 @@ use crate::{Context, Error, Result};
 
 /// The record's name in a state directory.
 pub const FILE: &std::ffi::CStr = c"undo";
+
+/// The longest record in bytes: more than a config.json can ask for.
+const MOST: u64 = 64 << 20;
 
 /// A process, told apart from a later one of the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +92,32 @@ pub enum Line {
     },
     /// From here on the interfaces are the container's.
     LinksLeft,
+    /// What the deferred commands are told, as whoever wrote it understands it.
+    Told(serde_json::Value),
+    /// A command to be run once all else is undone, as whoever wrote it understands it.
+    Deferred {
+        /// Its number among them.
+        number: u32,
+        /// The command.
+        what: serde_json::Value,
+    },
+    /// A deferred command is about to be run by this process: it is never run again.
+    Begun {
+        /// Its number.
+        number: u32,
+        /// Who runs it.
+        process: Identity,
+    },
+}
+
+impl Line {
+    /// The number of the deferred command that it marks.
+    fn begun(&self) -> Option<u32> {
+        match self {
+            Self::Begun { number, .. } => Some(*number),
+            _ => None,
+        }
+    }
 }
 
 /// The inodes of two network namespaces.
@@ -164,6 +194,26 @@ pub fn begin(directory: impl AsFd, head: &Head, intents: &[Line]) -> Result<File
     Ok(file)
 }
 
+/// Opens a record to add to it. A last line that its writer did not finish is cut off, since it tells nothing.
+pub fn reopen(directory: impl AsFd) -> Result<File> {
+    let flags = OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let open = || -> Result<File> {
+        let mut file = File::from(openat(directory, FILE, flags, Mode::empty())?);
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != [b'\n'] {
+            file.rewind()?;
+            let mut text = Vec::new();
+            (&file).take(MOST).read_to_end(&mut text)?;
+            let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            file.set_len(whole as u64)?;
+        }
+        Ok(file)
+    };
+    open().context(|| "open the undo record")
+}
+
 /// Adds what was made, in one write.
 pub fn append(file: &mut File, lines: &[Line]) -> Result<()> {
     let mut text = Vec::new();
@@ -174,12 +224,6 @@ pub fn append(file: &mut File, lines: &[Line]) -> Result<()> {
     file.write_all(&text).context(|| "write the undo record")
 }
 
-/// Opens the record of a state directory again, to add to it.
-pub fn reopen(directory: impl AsFd) -> Result<File> {
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    Ok(File::from(openat(directory, FILE, flags, Mode::empty()).context(|| "open the undo record")?))
-}
-
 /// Reads the record of a state directory; None where there is none, or not even its head was written.
 pub fn read(directory: impl AsFd) -> Result<Option<Record>> {
     let file = match openat(directory, FILE, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty()) {
@@ -187,7 +231,7 @@ pub fn read(directory: impl AsFd) -> Result<Option<Record>> {
         other => other.context(|| "open the undo record")?,
     };
     let mut text = String::new();
-    File::from(file).take(16 << 20).read_to_string(&mut text).context(|| "read the undo record")?;
+    File::from(file).take(MOST).read_to_string(&mut text).context(|| "read the undo record")?;
     parse(&text)
 }
 
@@ -215,6 +259,14 @@ impl Record {
         self.head.uptime > uptime()
     }
 
+    /// The process that was started last.
+    pub fn process(&self) -> Option<Identity> {
+        self.lines.iter().rev().find_map(|line| match line {
+            Line::Process(identity) => Some(*identity),
+            _ => None,
+        })
+    }
+
     /// What to undo, the last first.
     pub fn undos(&self) -> Vec<Undo> {
         let inode_of = |wanted: &PathBuf| {
@@ -235,7 +287,7 @@ impl Record {
         });
         let networks = networks.filter(|_| !self.lines.contains(&Line::LinksLeft));
         let undos = self.lines.iter().rev().filter_map(|line| match line {
-            Line::Process(identity) => Some(Undo::EndProcess(*identity)),
+            Line::Process(process) | Line::Begun { process, .. } => Some(Undo::EndProcess(*process)),
             Line::Cgroup { path, leaf } => {
                 Some(Undo::RemoveCgroup { path: path.clone(), inode: inode_of(path), leaf: *leaf })
             }
@@ -249,9 +301,32 @@ impl Record {
                 index: index_of(&origin.name),
                 networks,
             }),
-            Line::Made { .. } | Line::Networks(_) | Line::Moved { .. } | Line::LinksLeft => None,
+            Line::Made { .. }
+            | Line::Networks(_)
+            | Line::Moved { .. }
+            | Line::LinksLeft
+            | Line::Told(_)
+            | Line::Deferred { .. } => None,
         });
         undos.collect()
+    }
+
+    /// The deferred commands that were not begun, with their numbers and in their order.
+    pub fn deferred(&self) -> Vec<(u32, &serde_json::Value)> {
+        let begun: HashSet<u32> = self.lines.iter().filter_map(Line::begun).collect();
+        let commands = self.lines.iter().filter_map(|line| match line {
+            Line::Deferred { number, what } => Some((*number, what)),
+            _ => None,
+        });
+        commands.filter(|(number, _)| !begun.contains(number)).collect()
+    }
+
+    /// What deferred commands are told.
+    pub fn told(&self) -> Option<&serde_json::Value> {
+        self.lines.iter().find_map(|line| match line {
+            Line::Told(what) => Some(what),
+            _ => None,
+        })
     }
 }
 
@@ -301,6 +376,34 @@ mod tests {
         let moved = format!("{held}{{\"moved\":{{\"name\":\"eth1\",\"index\":9}}}}\n");
         assert_eq!(undos(&moved), back(Some(9)));
         assert_eq!(undos(&format!("{moved}\"linksLeft\"\n")), [Undo::LetNetworksGo]);
+    }
+
+    #[test]
+    fn a_deferred_command_that_was_begun_is_not_begun_again_and_ends() {
+        let line = |line: &Line| serde_json::to_string(line).unwrap() + "\n";
+        let deferred = |number: u32| line(&Line::Deferred { number, what: number.into() });
+        let text = TEXT.to_owned() + &deferred(0) + &deferred(1);
+        let numbers = |record: &Record| record.deferred().iter().map(|(number, _)| *number).collect::<Vec<_>>();
+        assert_eq!(numbers(&parse(&text).unwrap().unwrap()), [0, 1]);
+        let process = Identity { pid: 43, inode: Some(10), start: None };
+        let record = parse(&(text + &line(&Line::Begun { number: 0, process }))).unwrap().unwrap();
+        assert_eq!(numbers(&record), [1]);
+        assert_eq!(record.undos()[0], Undo::EndProcess(process));
+    }
+
+    #[test]
+    fn what_is_added_to_a_record_does_not_continue_an_unfinished_line() {
+        let directory = std::env::temp_dir().join(format!("nfrun-undo-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let path = directory.join("undo");
+        let open = || File::open(&directory).unwrap();
+        std::fs::write(&path, TEXT.to_owned() + r#"{"told":"unfi"#).unwrap();
+        for number in [0, 1] {
+            append(&mut reopen(open()).unwrap(), &[Line::Deferred { number, what: "x".into() }]).unwrap();
+        }
+        let record = read(open()).unwrap().unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!((record.told(), record.deferred().len(), record.undos().len()), (None, 2, 3));
     }
 
     #[test]

@@ -86,13 +86,19 @@ fn stat_followed(path: &CStr) -> Result<u32, i32> {
     mode
 }
 
-fn prepare(args: List<'static, Text>, env: List<'static, Text>, context: &mut Context) -> Result<(), Failure> {
-    let table = sys::map(-1, (args.len() + env.len() + 2) * size_of::<usize>(), false)?.cast::<*const u8>();
-    let texts = args.iter().map(Some).chain([None]).chain(env.iter().map(Some)).chain([None]);
-    for (i, text) in texts.enumerate() {
-        // SAFETY: the table has room for every argument, every variable and the two ends; fresh pages are aligned.
+/// Texts as execve takes them, in fresh memory: pointers, and NULL for None. There are at most `count`.
+pub fn lay_out<'a>(count: usize, texts: impl Iterator<Item = Option<Text<'a>>>) -> Result<*const *const u8, i32> {
+    let table = sys::map(-1, count * size_of::<usize>(), false)?.cast::<*const u8>();
+    for (i, text) in texts.take(count).enumerate() {
+        // SAFETY: the table has room for `count`; fresh pages are aligned.
         unsafe { table.add(i).write(text.map_or(core::ptr::null(), |text| text.0.as_ptr().cast())) };
     }
+    Ok(table)
+}
+
+fn prepare(args: List<'static, Text>, env: List<'static, Text>, context: &mut Context) -> Result<(), Failure> {
+    let texts = args.iter().map(Some).chain([None]).chain(env.iter().map(Some)).chain([None]);
+    let table = lay_out(args.len() + env.len() + 2, texts)?;
     context.arguments = table;
     // SAFETY: the environment follows the arguments and their end.
     context.environment = unsafe { table.add(args.len() + 1) };
