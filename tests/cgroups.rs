@@ -26,6 +26,7 @@ fn limited(args: &[&str], resources: Value) -> Container {
 
 #[test]
 fn init_and_execd_processes_are_in_the_named_cgroup_of_every_hierarchy() {
+    v1_only!();
     let c = Container::idle();
     c.create();
     let expected = format!("{}/c", c.cgroup_parent);
@@ -59,6 +60,7 @@ fn without_a_path_the_cgroup_is_named_after_the_container_below_the_callers() {
 
 #[test]
 fn every_limit_is_visible_in_the_files_of_the_kernel() {
+    v1_only!();
     let c = limited(
         &["sleep", "1000"],
         json!({
@@ -96,12 +98,14 @@ fn every_limit_is_visible_in_the_files_of_the_kernel() {
 
 #[test]
 fn limits_are_in_force_before_the_users_program_is() {
+    v1_only!();
     let c = limited(&["sh", "-c", "cat /sys/fs/cgroup/pids/pids.max"], json!({"pids": {"limit": 33}}));
     assert_eq!(c.run().ok(), "33");
 }
 
 #[test]
 fn minus_one_is_no_limit() {
+    v1_only!();
     let c = limited(
         &["sleep", "1000"],
         json!({"memory": {"limit": -1, "swap": -1}, "pids": {"limit": -1}, "cpu": {"quota": -1}}),
@@ -114,6 +118,7 @@ fn minus_one_is_no_limit() {
 
 #[test]
 fn a_quota_without_a_period_keeps_the_kernels_period() {
+    v1_only!();
     let c = limited(&["sleep", "1000"], json!({"cpu": {"quota": 30000}}));
     c.create();
     assert_eq!(c.limit("cpu", "cpu.cfs_quota_us"), "30000");
@@ -122,6 +127,7 @@ fn a_quota_without_a_period_keeps_the_kernels_period() {
 
 #[test]
 fn burst_and_idle_reach_the_cpu_controller() {
+    v1_only!();
     not_in_runc!("burst and idle came with runtime-spec 1.1");
     let c = limited(&["sleep", "1000"], json!({"cpu": {"quota": 30000, "period": 100000, "burst": 20000}}));
     c.create();
@@ -133,6 +139,7 @@ fn burst_and_idle_reach_the_cpu_controller() {
 
 #[test]
 fn a_container_without_resources_is_not_limited_but_has_the_default_devices_only() {
+    v1_only!();
     let c = Container::idle().with(|config| drop(config["linux"].as_object_mut().unwrap().remove("resources")));
     c.create();
     assert_eq!(c.limit("pids", "pids.max"), "max");
@@ -141,6 +148,7 @@ fn a_container_without_resources_is_not_limited_but_has_the_default_devices_only
 
 #[test]
 fn the_device_list_is_the_defaults_and_what_the_bundle_allows() {
+    v1_only!();
     let c = limited(
         &["sleep", "1000"],
         json!({"devices": [{"allow": false, "access": "rwm"},
@@ -177,6 +185,7 @@ fn a_program_that_takes_too_much_memory_is_killed_and_gives_137() {
 
 #[test]
 fn a_limit_that_the_kernel_refuses_is_named_and_leaves_nothing() {
+    v1_only!();
     for (resources, file) in [
         (json!({"cpu": {"quota": 5, "period": 100000}}), "cpu.cfs_quota_us"),
         (json!({"cpu": {"cpus": "4000"}}), "cpuset.cpus"),
@@ -215,6 +224,7 @@ fn a_cgroup_with_processes_of_another_is_refused() {
 
 #[test]
 fn a_frozen_cgroup_is_refused_before_anything_can_hang_in_it() {
+    v1_only!();
     let c = Container::idle();
     let before = c.leftovers();
     for hierarchy in HIERARCHIES {
@@ -260,6 +270,7 @@ fn exec_into_a_paused_container_is_refused_unless_told() {
 
 #[test]
 fn pause_freezes_every_process_of_the_container_and_resume_thaws_it() {
+    v1_only!();
     let c = Container::sh("sleep 1000 & while :; do :; done").up();
     let ticks = || fs::read_to_string(c.cgroup("cpuacct").join("cpuacct.usage")).unwrap();
     eventually("it burns cpu", || ticks().trim().parse::<u64>().unwrap() > 1_000_000);
@@ -275,6 +286,7 @@ fn pause_freezes_every_process_of_the_container_and_resume_thaws_it() {
 
 #[test]
 fn exec_enters_a_sub_cgroup_in_all_or_in_the_named_hierarchies() {
+    v1_only!();
     let c = Container::idle().up();
     for hierarchy in HIERARCHIES {
         fs::create_dir(c.cgroup(hierarchy).join("sub")).unwrap();

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxResources, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxResources, Mount, Process, Spec};
 
 use super::plan::{IdMaps, Plan, RuntimeStep};
 use super::process::{self, Surroundings};
@@ -239,6 +239,23 @@ impl Planner<'_> {
         between.push((loaded, RuntimeStep::ServeAgent));
     }
 
+    /// To whom the container's cgroup is given: with a cgroup namespace of its own and a writable mount of it on cgroup2,
+    /// to the process's user as the host numbers him (config-linux.md, "Cgroup ownership"). Root has it anyway.
+    fn cgroup_owner(&self, place: &cgroup::Place) -> Option<u32> {
+        let uid = self.spec.process().as_ref()?.user().uid();
+        let is_cgroup = |mount: &&Mount| mount.typ().as_deref().is_some_and(|kind| kind.starts_with("cgroup"));
+        let mount = self.spec.mounts().iter().flatten().find(is_cgroup)?;
+        let read_only = mount.options().iter().flatten().any(|option| option == "ro");
+        if !place.is_v2() || !self.namespaces.makes(libc::CLONE_NEWCGROUP) || read_only {
+            return None;
+        }
+        let owner = match self.linux.uid_mappings().as_deref() {
+            Some(mappings) if self.namespaces.has(libc::CLONE_NEWUSER) => ids::host_id(mappings, uid)?,
+            _ => uid,
+        };
+        Some(owner).filter(|owner| *owner != 0)
+    }
+
     /// The interfaces that are moved, before init sets what their sysctls may name.
     fn net_devices(&mut self) -> Result<Option<net_devices::NetDevices>> {
         let none = HashMap::new();
@@ -285,7 +302,7 @@ impl Planner<'_> {
         };
         let path = self.linux.cgroups_path().as_deref();
         let place = cgroup::place(layout, path, self.around.id)?;
-        let steps = cgroup::plan(layout, &place, resources)?;
+        let steps = cgroup::plan(&place, resources, self.cgroup_owner(&place))?;
         first.extend(steps.into_iter().map(RuntimeStep::Cgroup));
         process::enter_cgroups(&place, draft)?;
         Ok(Some(place))
@@ -357,6 +374,7 @@ impl Planner<'_> {
             label: mount_label(linux.mount_label().as_deref(), self.around.look)?,
             user_namespace: self.namespaces.has(libc::CLONE_NEWUSER),
             cgroups: &cgroups,
+            unified: place.is_some_and(cgroup::Place::is_v2),
             cgroup_namespace: self.namespaces.has(libc::CLONE_NEWCGROUP),
         };
         mounts::plan::mount_all(mounts, &scene, draft)?;

@@ -195,7 +195,7 @@ fn cgroups() -> Value {
         let resources: Option<LinuxResources> = serde_json::from_value(resources).ok();
         layout.is_ok_and(|layout| {
             let place = cgroup::place(&layout, None, "c");
-            place.is_ok_and(|place| cgroup::plan(&layout, &place, resources.as_ref()).is_ok())
+            place.is_ok_and(|place| cgroup::plan(&place, resources.as_ref(), None).is_ok())
         })
     };
     let v1 = "32 31 0:29 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n\
@@ -236,7 +236,7 @@ mod tests {
         let linux = &features["linux"];
         assert_eq!(
             linux["cgroup"],
-            json!({"v1": true, "v2": false, "systemd": false, "systemdUser": false, "rdma": true})
+            json!({"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true})
         );
         assert_eq!(linux["intelRdt"], json!({"enabled": true, "schemata": true, "monitoring": true}));
         assert_eq!(linux["namespaces"].as_array().unwrap().len(), 8);

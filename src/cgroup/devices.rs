@@ -39,12 +39,12 @@ impl fmt::Display for DeviceWrite {
 
 /// A set of the accesses r, w and m(knod).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Access(u8);
+pub(super) struct Access(pub(super) u8);
 
 impl Access {
     const LETTERS: [char; 3] = ['r', 'w', 'm'];
     const MKNOD: Self = Self(4);
-    const ALL: Self = Self(7);
+    pub(super) const ALL: Self = Self(7);
 
     fn parse(text: &str) -> Option<Self> {
         let bit = |c| Self::LETTERS.iter().position(|letter| *letter == c).map(|at| 1u8 << at);
@@ -69,10 +69,10 @@ impl fmt::Display for Access {
 
 /// Which devices an exception is about; `None` stands for every number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Devices {
-    kind: char,
-    major: Option<u32>,
-    minor: Option<u32>,
+pub(super) struct Devices {
+    pub(super) kind: char,
+    pub(super) major: Option<u32>,
+    pub(super) minor: Option<u32>,
 }
 
 impl Devices {
@@ -110,8 +110,8 @@ const DEFAULT: [(Devices, Access); 10] = [
 ];
 
 /// The controller's state as the kernel keeps it: a default and the exceptions from it.
-struct Policy {
-    allow_all: bool,
+pub(super) struct Policy {
+    pub(super) allow_all: bool,
     exceptions: Vec<(Devices, Access)>,
 }
 
@@ -149,14 +149,14 @@ impl Policy {
     }
 
     /// The writes that bring a cgroup of any state here: a reset, then each exception that no other covers.
-    fn writes(&self) -> Vec<DeviceWrite> {
+    pub(super) fn writes(&self) -> Vec<DeviceWrite> {
         let mut writes = vec![write(self.allow_all, "a".to_owned())];
         writes.extend(self.needed().map(|(devices, access)| write(!self.allow_all, format!("{devices} {access}"))));
         writes
     }
 
     /// The exceptions that no other covers, which are those that the kernel is told.
-    fn needed(&self) -> impl Iterator<Item = (Devices, Access)> {
+    pub(super) fn needed(&self) -> impl Iterator<Item = (Devices, Access)> {
         let covered = |devices: Devices, access: Access| {
             self.exceptions
                 .iter()
@@ -222,7 +222,7 @@ pub fn rules_to_writes(rules: &[LinuxDeviceCgroup]) -> Result<Vec<DeviceWrite>> 
     Ok(policy(rules)?.writes())
 }
 
-fn policy(rules: &[LinuxDeviceCgroup]) -> Result<Policy> {
+pub(super) fn policy(rules: &[LinuxDeviceCgroup]) -> Result<Policy> {
     let mut policy = Policy { allow_all: false, exceptions: Vec::with_capacity(rules.len() + DEFAULT.len()) };
     for (at, rule) in rules.iter().enumerate() {
         let refuse = |why: String| Error::invalid(format!("linux.resources.devices[{at}]: {why}"));

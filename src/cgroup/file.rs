@@ -109,7 +109,7 @@ pub(super) fn refused(property: &str, dir: &str, file: &str, text: &str, errno: 
         ("memory.limit_in_bytes" | "memory.memsw.limit_in_bytes", Errno::EINVAL) => {
             " (swap counts memory and swap together and cannot be less than limit)"
         }
-        (_, Errno::EINVAL) if file.starts_with("cpu.cfs") => {
+        (_, Errno::EINVAL) if file.starts_with("cpu.cfs") || file.starts_with("cpu.max") => {
             " (period is 1000 to 1000000 us, quota at least 1000 us and no larger a share than a parent's, burst at most quota)"
         }
         (_, Errno::EINVAL) if file.starts_with("cpu.rt") => {
@@ -121,7 +121,10 @@ pub(super) fn refused(property: &str, dir: &str, file: &str, text: &str, errno: 
         (_, Errno::EACCES | Errno::EINVAL | Errno::ERANGE | Errno::ENODEV) if file.starts_with("cpuset.") => {
             " (the list must name online cpus or nodes that the parent cgroup has too)"
         }
-        (_, Errno::ENODEV) if file.starts_with("blkio.") => " (this host has no such block device)",
+        (_, Errno::ENODEV) if file.starts_with("blkio.") || file.starts_with("io.") => {
+            " (this host has no such block device)"
+        }
+        (_, Errno::EOPNOTSUPP) if file.ends_with(".weight") => " (the scheduler of this device knows no weights)",
         (_, Errno::EINVAL) if file.starts_with("devices.") => " (it cannot change while there are cgroups below)",
         (_, Errno::EPERM) if file.starts_with("devices.") => " (a parent cgroup does not allow it)",
         (_, Errno::ENOENT) => " (this kernel does not offer it: drop the limit)",

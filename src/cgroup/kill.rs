@@ -6,8 +6,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 
+use super::events::Watch;
+use super::file::write_all;
 use super::place::{Place, pids_below};
 use super::stuck::describe_all;
 use crate::sys::pidfd;
@@ -27,6 +31,12 @@ impl Place {
             return self.signal_round(signal).map(drop);
         }
         let deadline = Instant::now() + timeout;
+        if self.is_v2()
+            && let Some(cgroup) = self.v2()
+            && kill_at_once(&cgroup.dir(), deadline)?
+        {
+            return Ok(());
+        }
         for round in 0.. {
             let frozen = round >= PATIENT_ROUNDS && self.freeze(Duration::from_millis(100)).is_ok();
             let signalled = self.signal_round(signal)?;
@@ -76,6 +86,9 @@ impl Place {
 /// When a process is still there after `timeout`, named with what it waits in.
 pub(super) fn kill_all_below(path: &str, timeout: Duration) -> Result<()> {
     let deadline = Instant::now() + timeout;
+    if kill_at_once(path, deadline)? {
+        return Ok(());
+    }
     loop {
         let held = hold_all(pids_below(path)?)?;
         if held.is_empty() {
@@ -92,6 +105,17 @@ pub(super) fn kill_all_below(path: &str, timeout: Duration) -> Result<()> {
             return Err(Error::new(format!("{} process(es) did not die within {timeout:?}: {who}", left.len())));
         }
     }
+}
+
+/// cgroup.kill (cgroup2, Linux 5.14): SIGKILL to every process below, frozen and newly forked ones included, and the
+/// wait for their end. False where there is no such file, or not all have ended by the deadline.
+fn kill_at_once(path: &str, deadline: Instant) -> Result<bool> {
+    let Some(watch) = Watch::open(path)? else { return Ok(false) };
+    match open(format!("{path}/cgroup.kill").as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()) {
+        Err(_) => return Ok(false),
+        Ok(file) => write_all(file, "1").context(|| format!("write 1 to {path}/cgroup.kill"))?,
+    }
+    watch.wait(deadline, |events| !events.populated)
 }
 
 /// A pidfd for each that has not ended.

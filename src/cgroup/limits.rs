@@ -2,7 +2,8 @@
 //! absent, writes nothing. The files are those of Documentation/admin-guide/cgroup-v1.
 
 use oci_spec::runtime::{
-    LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxNetwork, LinuxResources, LinuxThrottleDevice,
+    LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxNetwork, LinuxPids, LinuxRdma, LinuxResources,
+    LinuxThrottleDevice,
 };
 
 use super::place::Place;
@@ -16,6 +17,9 @@ use crate::{Error, Result};
 /// # Errors
 /// Names the property whose value is out of range or whose controller is not mounted.
 pub fn limits(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
+    if place.is_v2() {
+        return super::v2::limits(place, resources);
+    }
     let mut steps = Vec::new();
     if let Some(settings) = resources.unified().as_ref().filter(|settings| !settings.is_empty()) {
         steps.extend(unified::settings(place, settings)?);
@@ -28,9 +32,7 @@ pub fn limits(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
         steps.extend(limit_cpuset(place, cpu)?);
     }
     if let Some(pids) = resources.pids() {
-        // With 0 the kernel refuses every fork, as with 1: the one process there is needs no fork. runc writes 1 then.
-        let text = if pids.limit() < 0 { "max".to_owned() } else { pids.limit().max(1).to_string() };
-        steps.push(one(place, "pids", value("linux.resources.pids.limit", "pids.max", text))?);
+        steps.push(one(place, "pids", pids_value(pids))?);
     }
     if let Some(block_io) = resources.block_io() {
         steps.extend(limit_block_io(place, block_io)?);
@@ -41,17 +43,8 @@ pub fn limits(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
     if let Some(network) = resources.network() {
         steps.extend(mark_network(place, network)?);
     }
-    let mut rdma: Vec<_> = resources.rdma().iter().flatten().collect();
-    rdma.sort_by_key(|(device, _)| *device);
-    for (device, limit) in rdma {
-        let part = |name: &str, n: Option<u32>| n.map_or_else(String::new, |n| format!(" {name}={n}"));
-        let text = [part("hca_handle", limit.hca_handles()), part("hca_object", limit.hca_objects())].concat();
-        if text.is_empty() {
-            return Err(Error::invalid(format!(
-                "linux.resources.rdma.{device}: says nothing: give hcaHandles, hcaObjects or both"
-            )));
-        }
-        steps.push(one(place, "rdma", value("linux.resources.rdma", "rdma.max", format!("{device}{text}")))?);
+    for text in rdma_texts(resources)? {
+        steps.push(one(place, "rdma", value("linux.resources.rdma", "rdma.max", text))?);
     }
     Ok(steps)
 }
@@ -65,7 +58,31 @@ pub(super) fn find<'a>(place: &'a Place, controller: &str, property: &str) -> Re
     })
 }
 
-fn value(property: &'static str, file: impl Into<String>, text: impl ToString) -> Value {
+/// A limit of processes, whose file is the same in both interfaces.
+pub(super) fn pids_value(pids: &LinuxPids) -> Value {
+    // With 0 the kernel refuses every fork, as with 1: the one process there is needs no fork. runc writes 1 then.
+    let text = if pids.limit() < 0 { "max".to_owned() } else { pids.limit().max(1).to_string() };
+    value("linux.resources.pids.limit", "pids.max", text)
+}
+
+/// A line of rdma.max for each device.
+pub(super) fn rdma_texts(resources: &LinuxResources) -> Result<Vec<String>> {
+    let mut rdma: Vec<_> = resources.rdma().iter().flatten().collect();
+    rdma.sort_by_key(|(device, _)| *device);
+    let line = |(device, limit): (&String, &LinuxRdma)| {
+        let part = |name: &str, n: Option<u32>| n.map_or_else(String::new, |n| format!(" {name}={n}"));
+        let text = [part("hca_handle", limit.hca_handles()), part("hca_object", limit.hca_objects())].concat();
+        if text.is_empty() {
+            return Err(Error::invalid(format!(
+                "linux.resources.rdma.{device}: says nothing: give hcaHandles, hcaObjects or both"
+            )));
+        }
+        Ok(format!("{device}{text}"))
+    };
+    rdma.into_iter().map(line).collect()
+}
+
+pub(super) fn value(property: &'static str, file: impl Into<String>, text: impl ToString) -> Value {
     Value { property, file: file.into(), text: text.to_string(), if_absent: IfAbsent::Fail }
 }
 
@@ -83,9 +100,13 @@ fn together(place: &Place, controller: &str, mut values: Vec<Value>) -> Result<O
     }))
 }
 
-fn limit_memory(place: &Place, memory: &LinuxMemory) -> Result<Vec<Step>> {
-    let given = |n: Option<i64>| n.filter(|n| *n != 0);
-    let (limit, swap) = (given(memory.limit()), given(memory.swap()));
+/// A number that the spec's writers leave out as 0.
+pub(super) fn is_given(n: Option<i64>) -> Option<i64> {
+    n.filter(|n| *n != 0)
+}
+
+/// The spec's swap counts memory and swap together.
+pub(super) fn check_swap(limit: Option<i64>, swap: Option<i64>) -> Result<()> {
     if let (Some(limit), Some(swap)) = (limit, swap)
         && swap > 0
         && (limit < 0 || swap < limit)
@@ -94,6 +115,12 @@ fn limit_memory(place: &Place, memory: &LinuxMemory) -> Result<Vec<Step>> {
             "linux.resources.memory.swap: {swap} is less than the limit {limit}; swap counts memory and swap together"
         )));
     }
+    Ok(())
+}
+
+fn limit_memory(place: &Place, memory: &LinuxMemory) -> Result<Vec<Step>> {
+    let (limit, swap) = (is_given(memory.limit()), is_given(memory.swap()));
+    check_swap(limit, swap)?;
     if memory.kernel().is_some() || memory.kernel_tcp().is_some() {
         log::warn!("Kernel memory settings are ignored and will be removed");
     }
@@ -111,7 +138,7 @@ fn limit_memory(place: &Place, memory: &LinuxMemory) -> Result<Vec<Step>> {
         _ => {}
     }
     let mut steps: Vec<Step> = together(place, "memory", values)?.into_iter().collect();
-    if let Some(reservation) = given(memory.reservation()) {
+    if let Some(reservation) = is_given(memory.reservation()) {
         let soft = value("linux.resources.memory.reservation", "memory.soft_limit_in_bytes", reservation);
         steps.push(one(place, "memory", soft)?);
     }
@@ -130,16 +157,21 @@ fn limit_memory(place: &Place, memory: &LinuxMemory) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
+pub(super) fn check_shares(shares: u64) -> Result<()> {
+    // The kernel would clamp the value without a word.
+    if shares < 2 {
+        return Err(Error::invalid("linux.resources.cpu.shares: the minimum allowed cpu-shares is 2"));
+    }
+    if shares > 262_144 {
+        return Err(Error::invalid("linux.resources.cpu.shares: the maximum allowed cpu-shares is 262144"));
+    }
+    Ok(())
+}
+
 fn limit_cpu(place: &Place, cpu: &LinuxCpu) -> Result<Vec<Step>> {
     let mut weights = Vec::new();
     if let Some(shares) = cpu.shares().filter(|n| *n != 0) {
-        // The kernel would clamp the value without a word.
-        if shares < 2 {
-            return Err(Error::invalid("linux.resources.cpu.shares: the minimum allowed cpu-shares is 2"));
-        }
-        if shares > 262_144 {
-            return Err(Error::invalid("linux.resources.cpu.shares: the maximum allowed cpu-shares is 262144"));
-        }
+        check_shares(shares)?;
         weights.push(value("linux.resources.cpu.shares", "cpu.shares", shares));
     }
     if let Some(idle) = cpu.idle() {
@@ -166,6 +198,15 @@ fn limit_cpu(place: &Place, cpu: &LinuxCpu) -> Result<Vec<Step>> {
     Ok(steps.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
+/// A list of numbers and ranges: cpuset(7), "List format". None where it is empty.
+pub(super) fn check_list<'a>(property: &str, list: Option<&'a str>) -> Result<Option<&'a str>> {
+    let list = list.unwrap_or("").trim();
+    if !list.chars().all(|c| c.is_ascii_digit() || ",- :/\t".contains(c)) {
+        return Err(Error::invalid(format!("{property}: {list:?} is no list of numbers and ranges such as 0-3,7")));
+    }
+    Ok(Some(list).filter(|list| !list.is_empty()))
+}
+
 fn limit_cpuset(place: &Place, cpu: &LinuxCpu) -> Result<Vec<Step>> {
     let lists = [
         ("linux.resources.cpu.cpus", "cpuset.cpus", cpu.cpus()),
@@ -173,14 +214,9 @@ fn limit_cpuset(place: &Place, cpu: &LinuxCpu) -> Result<Vec<Step>> {
     ];
     let mut steps = Vec::new();
     for (property, file, list) in lists {
-        let list = list.as_deref().unwrap_or("").trim();
-        if list.is_empty() {
-            continue;
+        if let Some(list) = check_list(property, list.as_deref())? {
+            steps.push(one(place, "cpuset", value(property, file, list))?);
         }
-        if !list.chars().all(|c| c.is_ascii_digit() || ",- :/\t".contains(c)) {
-            return Err(Error::invalid(format!("{property}: {list:?} is no list of numbers and ranges such as 0-3,7")));
-        }
-        steps.push(one(place, "cpuset", value(property, file, list))?);
     }
     Ok(steps)
 }
@@ -229,7 +265,7 @@ fn limit_block_io(place: &Place, io: &LinuxBlockIo) -> Result<Vec<Step>> {
     values.into_iter().map(|value| one(place, "blkio", value)).collect()
 }
 
-fn limit_hugepages(place: &Place, limit: &LinuxHugepageLimit) -> Result<Vec<Step>> {
+pub(super) fn check_hugepages(limit: &LinuxHugepageLimit) -> Result<()> {
     let property = "linux.resources.hugepageLimits";
     let (size, bytes) = (limit.page_size(), limit.limit());
     let digits = size.strip_suffix("KB").or(size.strip_suffix("MB")).or(size.strip_suffix("GB"));
@@ -239,11 +275,18 @@ fn limit_hugepages(place: &Place, limit: &LinuxHugepageLimit) -> Result<Vec<Step
     if bytes < 0 {
         return Err(Error::invalid(format!("{property}: limit {bytes} of {size} pages is negative")));
     }
+    Ok(())
+}
+
+fn limit_hugepages(place: &Place, limit: &LinuxHugepageLimit) -> Result<Vec<Step>> {
+    check_hugepages(limit)?;
     if place.with("hugetlb").is_none()
         && let Some(steps) = unified::hugepages(place, limit)?
     {
         return Ok(steps);
     }
+    let property = "linux.resources.hugepageLimits";
+    let (size, bytes) = (limit.page_size(), limit.limit());
     let used = value(property, format!("hugetlb.{size}.limit_in_bytes"), bytes);
     // Pages that are reserved but not touched count only here; the file is there since Linux 5.7.
     let reserved =

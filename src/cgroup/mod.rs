@@ -1,12 +1,15 @@
-//! Control groups: where a container's processes are counted, limited, frozen and killed. cgroup v1 and v1 beside an
-//! empty cgroup2 ("hybrid") are here; v2 alone and systemd are told apart and refused by name. Nothing here knows of
+//! Control groups: where a container's processes are counted, limited, frozen and killed. cgroup v1, v1 beside an empty
+//! cgroup2 ("hybrid") and v2 alone are here, by their files; systemd as their manager is not yet. Nothing here knows of
 //! containers, bundles or state files: a `LinuxResources`, a path and a fallback name come in from `bundle` and
 //! `container`, steps go to the kernel's files below /sys/fs/cgroup, and a [`Place`] goes into the container's state.
 //!
 //! `hierarchy` finds what the host has, `plan` (with `limits` and `devices`) turns the spec into steps, `run` executes
 //! one, and `place` is what later commands hold: `freezer`, `kill` and `remove` act on it, `stuck` says why they cannot.
 
+mod controllers;
+mod device_program;
 pub mod devices;
+mod events;
 mod file;
 mod freezer;
 mod hierarchy;
@@ -22,6 +25,7 @@ mod step;
 mod stuck;
 mod unified;
 mod update;
+mod v2;
 
 pub use freezer::Freezer;
 pub use hierarchy::{Hierarchy, Layout, Mode};

@@ -10,7 +10,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::file::{is_gone, open_dir, read_list_at};
+use super::file::{is_gone, open_dir, read_at, read_list, read_list_at};
 use super::hierarchy::Layout;
 use super::step::{Cgroup, Version};
 use crate::{Context, Error, Result};
@@ -75,6 +75,17 @@ impl Place {
         self.cgroups.iter().find(|cgroup| cgroup.has(controller))
     }
 
+    /// The cgroup of the cgroup2 hierarchy.
+    pub fn v2(&self) -> Option<&Cgroup> {
+        self.cgroups.iter().find(|cgroup| cgroup.version == Version::V2)
+    }
+
+    /// Whether cgroup2 has the controllers. A v1 hierarchy without any (`name=systemd`) may be beside it.
+    pub fn is_v2(&self) -> bool {
+        let has_controllers = |cgroup: &Cgroup| cgroup.version == Version::V1 && !cgroup.hierarchy.starts_with("name=");
+        self.v2().is_some() && !self.cgroups.iter().any(has_controllers)
+    }
+
     /// The files through which a process enters every v1 hierarchy, by writing "0" to each itself. cgroup2 has no such
     /// file: see [`Place::v2_dir`].
     ///
@@ -93,8 +104,29 @@ impl Place {
     /// # Errors
     /// When it does not exist any more.
     pub fn v2_dir(&self) -> Result<Option<OwnedFd>> {
-        let v2 = self.cgroups.iter().find(|cgroup| cgroup.version == Version::V2).map(Cgroup::dir);
+        let v2 = self.v2().map(Cgroup::dir);
         v2.map(|path| open_dir(&path).context(|| format!("open {path}"))).transpose()
+    }
+
+    /// As [`Place::v2_dir`], for a process that joins `init`'s container: where the container's cgroup hands controllers
+    /// on, which it cannot while it holds processes itself (systemd in a container does so), the cgroup of `init` below.
+    ///
+    /// # Errors
+    /// When the cgroup does not exist any more.
+    pub fn v2_dir_beside(&self, init: i32) -> Result<Option<OwnedFd>> {
+        let Some(dir) = self.v2_dir()? else { return Ok(None) };
+        let (true, Some(own)) = (self.is_v2(), self.v2()) else { return Ok(Some(dir)) };
+        if read_at(&dir, "cgroup.subtree_control").unwrap_or_default().is_empty() {
+            return Ok(Some(dir));
+        }
+        let path = format!("/proc/{init}/cgroup");
+        let list = read_list(&path).context(|| format!("read {path}"))?;
+        // As seen from the caller's own cgroup namespace, which the mount point belongs to.
+        let below =
+            list.lines().find_map(|line| line.strip_prefix("0::")).and_then(|at| at.split(own.path.as_str()).nth(1));
+        let Some(below) = below.filter(|below| !leaves(below)) else { return Ok(Some(dir)) };
+        let inner = format!("{}{below}", own.dir());
+        open_dir(&inner).context(|| format!("open {inner}")).map(Some)
     }
 
     /// All processes, those in sub-cgroups included, once each, as the caller's pid namespace numbers them; none when
@@ -103,8 +135,8 @@ impl Place {
     /// # Errors
     /// When the kernel refuses to list them.
     pub fn pids(&self) -> Result<Vec<i32>> {
-        let first = || self.cgroups.first();
-        let Some(cgroup) = self.with("freezer").or_else(|| self.with("devices")).or_else(first) else {
+        let rest = || self.v2().filter(|_| self.is_v2()).or(self.cgroups.first());
+        let Some(cgroup) = self.with("freezer").or_else(|| self.with("devices")).or_else(rest) else {
             return Ok(Vec::new());
         };
         pids_below(&cgroup.dir())

@@ -4,25 +4,24 @@
 use oci_spec::runtime::LinuxResources;
 
 use super::devices::rules_to_writes;
-use super::hierarchy::{Layout, Mode};
 use super::limits::{find, limits};
 use super::place::Place;
 use super::step::Step;
-use crate::{Error, Result};
+use super::v2;
+use crate::Result;
 
-/// The steps that make a container's cgroups and limit them: one directory in every hierarchy, the cpuset filled so
-/// that a process can enter, device rules, limits.
+/// The steps that make a container's cgroups and limit them: one directory in every hierarchy, on v1 the cpuset filled
+/// so that a process can enter, on v2 the controllers enabled and the cgroup given to `owner`, device rules, limits.
 ///
 /// # Errors
 /// Names the property that cannot be had: a path that is the root, a value out of range, a limit whose controller is
-/// not mounted, a host whose interface is not supported yet.
-pub fn plan(layout: &Layout, place: &Place, resources: Option<&LinuxResources>) -> Result<Vec<Step>> {
-    if layout.mode() == Mode::V2 {
-        return Err(Error::new(
-            "this host has cgroup v2 only, which nfrun does not support yet; boot with systemd.unified_cgroup_hierarchy=0, or do without limits by --cgroup-manager disabled",
-        ));
-    }
+/// not mounted.
+pub fn plan(place: &Place, resources: Option<&LinuxResources>, owner: Option<u32>) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = place.cgroups.iter().cloned().map(|cgroup| Step::Make { cgroup }).collect();
+    if let (true, Some(cgroup)) = (place.is_v2(), place.v2()) {
+        steps.push(v2::enable(cgroup, resources)?);
+        steps.extend(owner.map(|uid| Step::Delegate { cgroup: cgroup.clone(), uid }));
+    }
     steps.extend(fill_cpuset(place, resources));
     steps.push(restrict_devices(place, resources)?);
     if let Some(resources) = resources {
@@ -33,7 +32,7 @@ pub fn plan(layout: &Layout, place: &Place, resources: Option<&LinuxResources>) 
 
 /// The step that lets a process enter the cpuset: what the spec gives for the leaf need not be inherited first.
 fn fill_cpuset(place: &Place, resources: Option<&LinuxResources>) -> Option<Step> {
-    let cgroup = place.cgroups.iter().find(|cgroup| cgroup.has("cpuset"))?.clone();
+    let cgroup = place.with("cpuset")?.clone();
     let cpu = resources.and_then(|resources| resources.cpu().as_ref());
     let given = |list: Option<&String>| list.is_some_and(|list| !list.trim().is_empty());
     let leaf = [
@@ -46,8 +45,11 @@ fn fill_cpuset(place: &Place, resources: Option<&LinuxResources>) -> Option<Step
 
 /// Without the devices controller a container's root could open any device of the host, so it is never left out.
 fn restrict_devices(place: &Place, resources: Option<&LinuxResources>) -> Result<Step> {
-    let cgroup = find(place, "devices", "linux.resources.devices")?.clone();
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or(&[]);
+    if let (true, Some(cgroup)) = (place.is_v2(), place.v2()) {
+        return v2::restrict_devices(cgroup, rules);
+    }
+    let cgroup = find(place, "devices", "linux.resources.devices")?.clone();
     Ok(Step::Devices { cgroup, writes: rules_to_writes(rules)? })
 }
 
@@ -55,6 +57,7 @@ fn restrict_devices(place: &Place, resources: Option<&LinuxResources>) -> Result
 mod tests {
     use std::path::Path;
 
+    use super::super::hierarchy::Layout;
     use super::super::place::place;
     use super::*;
 
@@ -71,11 +74,11 @@ mod tests {
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
         let layout = host(&["cpu,cpuacct", "cpuset", "memory", "devices", "pids", "blkio"]);
         let path = Some(Path::new(path)).filter(|path| !path.as_os_str().is_empty());
-        Ok(plan(&layout, &place(&layout, path, "c1")?, Some(&resources))?.iter().map(ToString::to_string).collect())
+        Ok(plan(&place(&layout, path, "c1")?, Some(&resources), None)?.iter().map(ToString::to_string).collect())
     }
 
     fn plan_bare(layout: &Layout) -> Result<Vec<Step>> {
-        plan(layout, &place(layout, None, "c")?, None)
+        plan(&place(layout, None, "c")?, None, None)
     }
 
     #[test]
@@ -111,10 +114,22 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_the_devices_controller_or_with_v2_alone_is_refused_by_name() {
+    fn a_host_without_the_devices_controller_is_refused_by_name() {
         let error = plan_bare(&host(&["memory"])).unwrap_err().to_string();
         assert!(error.contains("the devices controller is not mounted"), "{error}");
+    }
+
+    #[test]
+    fn a_v2_host_gets_one_directory_its_controllers_and_a_device_program() {
         let v2 = Layout::parse("1 1 0:2 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/\n").unwrap();
-        assert!(plan_bare(&v2).unwrap_err().to_string().contains("cgroup v2"));
+        let resources: LinuxResources = serde_json::from_str(r#"{"memory": {"limit": 1048576}}"#).unwrap();
+        let place = place(&v2, Some(Path::new("/a/c")), "c").unwrap();
+        let steps: Vec<_> =
+            plan(&place, Some(&resources), Some(1000)).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(steps[0], "make cgroup unified:/a/c");
+        assert_eq!(steps[1], "enable controllers for unified:/a/c, memory at least");
+        assert_eq!(steps[2], "give unified:/a/c to uid 1000");
+        assert!(steps[3].starts_with("restrict devices in unified:/a/c by a program: deny a, allow c *:* m"));
+        assert_eq!(steps[4..], ["write memory.max = 1048576 in unified:/a/c"]);
     }
 }

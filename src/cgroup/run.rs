@@ -12,6 +12,7 @@ use super::file::{open_dir, open_for_write, read, read_at, refused, write_all, w
 use super::freezer;
 use super::place::Place;
 use super::step::{Cgroup, IfAbsent, Step, Value, Version};
+use super::{controllers, device_program};
 use crate::{Context, Error, Result};
 
 /// A directory that a step made, told from any later one of its name.
@@ -59,6 +60,9 @@ impl Made {
                 write_value(dir, value).map_err(|errno| explain(cgroup, value, errno))?;
             }
             Step::WriteTogether { cgroup, values } => write_together(&self.hold(cgroup)?.dir, cgroup, values)?,
+            Step::EnableControllers { cgroup, needed } => controllers::enable(cgroup, &self.hold(cgroup)?.dir, needed)?,
+            Step::Delegate { cgroup, uid } => delegate(cgroup, &self.hold(cgroup)?.dir, *uid)?,
+            Step::DeviceProgram { cgroup, program, .. } => device_program::attach(&cgroup.dir(), program)?,
             Step::Devices { cgroup, writes } => write_devices(&self.hold(cgroup)?.dir, cgroup, writes)?,
         }
         Ok(Vec::new())
@@ -109,7 +113,10 @@ impl Made {
         }
         // A process that enters a frozen cgroup stops beyond the reach of SIGKILL. A new one is born frozen below a
         // frozen parent; the hierarchy's root cannot be frozen.
-        if cgroup.has("freezer") && (origin == Origin::Found || cgroup.depth() > 1) {
+        // On a hybrid host v1 has the freezer, and comes first.
+        let v1_freezer = || self.dirs.iter().any(|held| held.cgroup.has("freezer"));
+        let freezes = cgroup.has("freezer") || cgroup.version == Version::V2 && !v1_freezer();
+        if freezes && (origin == Origin::Found || cgroup.depth() > 1) {
             refuse_frozen(cgroup, &dir)?;
         }
         self.dirs.push(Held { cgroup: cgroup.clone(), dir, origin });
@@ -157,14 +164,39 @@ fn refuse_inhabited(cgroup: &Cgroup) -> Result<()> {
 }
 
 fn refuse_frozen(cgroup: &Cgroup, dir: &OwnedFd) -> Result<()> {
-    let state = read_at(dir, "freezer.state").context(|| format!("read {}/freezer.state", cgroup.dir()))?;
-    if state == freezer::THAWED {
+    let file = if cgroup.version == Version::V2 { "cgroup.events" } else { "freezer.state" };
+    let state = read_at(dir, file).context(|| format!("read {}/{file}", cgroup.dir()))?;
+    let frozen = match cgroup.version {
+        Version::V1 => state != freezer::THAWED,
+        Version::V2 => state.lines().any(|line| line == "frozen 1"),
+    };
+    if !frozen {
         return Ok(());
     }
+    let state = state.replace('\n', ", ");
     Err(Error::new(format!(
-        "container's cgroup unexpectedly frozen: {}/freezer.state says {state}; thaw it or the parent that is frozen",
+        "container's cgroup unexpectedly frozen: {}/{file} says {state}; thaw it or the parent that is frozen",
         cgroup.dir()
     )))
+}
+
+/// Changes the owner of the directory, which lets him make cgroups in it, and of the files by which he moves processes.
+fn delegate(cgroup: &Cgroup, dir: &OwnedFd, uid: u32) -> Result<()> {
+    const LIST: &str = "/sys/kernel/cgroup/delegate";
+    let owner = Some(nix::unistd::Uid::from_raw(uid));
+    let attempt = |file: &str| format!("give {}/{file} to uid {uid}", cgroup.dir());
+    let flags = nix::fcntl::AtFlags::AT_EMPTY_PATH;
+    nix::unistd::fchownat(dir, "", owner, None, flags).context(|| attempt(""))?;
+    // The kernel has the list since 4.15; these three are what it names at least.
+    let listed =
+        super::file::read_list(LIST).unwrap_or_else(|_| "cgroup.procs cgroup.subtree_control cgroup.threads".into());
+    for file in listed.split_whitespace() {
+        match nix::unistd::fchownat(dir, file, owner, None, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).context(|| attempt(file)),
+        }
+    }
+    Ok(())
 }
 
 /// Fills both files of the parents, and those of the leaf that are listed. A leaf that was found keeps what it has.
@@ -222,6 +254,7 @@ fn write_value(dir: &OwnedFd, value: &Value) -> nix::Result<()> {
     match (write_at(dir, &value.file, &value.text), &value.if_absent) {
         (Err(Errno::ENOENT), IfAbsent::Skip) => Ok(()),
         (Err(Errno::ENOENT), IfAbsent::Use(other)) => write_at(dir, other, &value.text),
+        (Err(Errno::ENOENT), IfAbsent::Instead { file, text }) => write_at(dir, file, text),
         (done, _) => done,
     }
 }

@@ -63,6 +63,13 @@ pub enum IfAbsent {
     Skip,
     /// Write this file instead: the same value under another kernel's name.
     Use(String),
+    /// Write another value to another file instead, which counts in other units.
+    Instead {
+        /// The file.
+        file: String,
+        /// The value.
+        text: String,
+    },
 }
 
 /// One value for one file of a cgroup.
@@ -123,6 +130,30 @@ pub enum Step {
         /// The values.
         values: Vec<Value>,
     },
+    /// Make the controllers of the mount's root available to a cgroup2, by way of all its parents.
+    EnableControllers {
+        /// The cgroup.
+        cgroup: Cgroup,
+        /// Those without which a limit would not hold.
+        needed: Vec<&'static str>,
+    },
+    /// Give the cgroup, and those of its files that the kernel lists for that, to the user of the container's process:
+    /// config-linux.md, "Cgroup ownership".
+    Delegate {
+        /// The cgroup.
+        cgroup: Cgroup,
+        /// The user as the host numbers him.
+        uid: u32,
+    },
+    /// Restrict devices by a program, as cgroup2 has it.
+    DeviceProgram {
+        /// The cgroup.
+        cgroup: Cgroup,
+        /// What the program does, in the words of the v1 controller.
+        rules: Vec<DeviceWrite>,
+        /// eBPF, 8 bytes an instruction.
+        program: Vec<u64>,
+    },
     /// Write the device rules.
     Devices {
         /// The cgroup.
@@ -141,6 +172,9 @@ impl Step {
             | Self::Enable { cgroup, .. }
             | Self::Write { cgroup, .. }
             | Self::WriteTogether { cgroup, .. }
+            | Self::EnableControllers { cgroup, .. }
+            | Self::Delegate { cgroup, .. }
+            | Self::DeviceProgram { cgroup, .. }
             | Self::Devices { cgroup, .. } => cgroup,
         }
     }
@@ -169,6 +203,16 @@ impl fmt::Display for Step {
             Self::Enable { cgroup, controllers } => write!(f, "enable {} for {cgroup}", Listed(controllers)),
             Self::Write { cgroup, value } => write!(f, "write {value} in {cgroup}"),
             Self::WriteTogether { cgroup, values } => write!(f, "write {} in {cgroup}", Listed(values)),
+            Self::EnableControllers { cgroup, needed } if needed.is_empty() => {
+                write!(f, "enable controllers for {cgroup} where they are")
+            }
+            Self::EnableControllers { cgroup, needed } => {
+                write!(f, "enable controllers for {cgroup}, {} at least", Listed(needed))
+            }
+            Self::Delegate { cgroup, uid } => write!(f, "give {cgroup} to uid {uid}"),
+            Self::DeviceProgram { cgroup, rules, .. } => {
+                write!(f, "restrict devices in {cgroup} by a program: {}", Listed(rules))
+            }
             Self::Devices { cgroup, writes } => write!(f, "restrict devices in {cgroup}: {}", Listed(writes)),
         }
     }

@@ -109,7 +109,9 @@ mod tests {
             let mount = mount.to_str().unwrap().to_owned();
             let cgroup =
                 Cgroup { hierarchy: "unified".into(), mount: mount.clone(), path: "/p/c".into(), version: Version::V2 };
-            Self { mount, place: Place { cgroups: vec![cgroup] } }
+            // Hybrid: v1 has the others.
+            let memory = Cgroup { hierarchy: "memory".into(), version: Version::V1, ..cgroup.clone() };
+            Self { mount, place: Place { cgroups: vec![memory, cgroup] } }
         }
 
         fn lines(&self, resources: &str) -> Result<Vec<String>> {

@@ -34,6 +34,9 @@ pub struct Old {
     pub path: String,
     /// What to write to it.
     pub text: String,
+    /// In their place, the device rules of the cgroup2 whose directory the path is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<Vec<LinuxDeviceCgroup>>,
 }
 
 /// Plans an update: the limits in `new`, and its device rules as a change from those of `old`. Writes nothing.
@@ -45,11 +48,12 @@ pub fn plan_update(place: &Place, old: Option<&LinuxResources>, new: &LinuxResou
     check_memory(place, old, new)?;
     let mut steps = limits(place, new)?;
     // At creation there is nothing to turn back on; an update may come after one that turned it off.
-    if let Some(false) = new.memory().and_then(|memory| memory.disable_oom_killer()) {
+    if !place.is_v2() && new.memory().and_then(|memory| memory.disable_oom_killer()) == Some(false) {
         let property = "linux.resources.memory.disableOOMKiller";
         let value = Value { property, file: "memory.oom_control".into(), text: "0".into(), if_absent: IfAbsent::Fail };
         steps.push(Step::Write { cgroup: find(place, "memory", property)?.clone(), value });
     }
+    keep_quota(&mut steps, new)?;
     let mut before = Vec::new();
     for step in &steps {
         match step {
@@ -71,6 +75,24 @@ pub fn plan_update(place: &Place, old: Option<&LinuxResources>, new: &LinuxResou
     Ok(update)
 }
 
+/// cpu.max of cgroup2 holds quota and period, and the kernel takes no period alone: the quota that is there stays.
+fn keep_quota(steps: &mut [Step], new: &LinuxResources) -> Result<()> {
+    if new.cpu().as_ref().and_then(|cpu| cpu.quota()).is_some_and(|quota| quota != 0) {
+        return Ok(());
+    }
+    for step in steps {
+        if let Step::Write { cgroup, value } = step
+            && value.property == "linux.resources.cpu.period"
+            && let Some(period) = value.text.strip_prefix("max ")
+        {
+            let path = format!("{}/cpu.max", cgroup.dir());
+            let now = read(&path).context(|| format!("read {path}"))?;
+            value.text = format!("{} {period}", now.split(' ').next().unwrap_or("max"));
+        }
+    }
+    Ok(())
+}
+
 impl Update {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
@@ -78,6 +100,12 @@ impl Update {
     }
 
     fn change_devices(&mut self, place: &Place, from: &[LinuxDeviceCgroup], to: &[LinuxDeviceCgroup]) -> Result<()> {
+        if let (true, Some(cgroup)) = (place.is_v2(), place.v2()) {
+            // The new program takes the place of the old one in one step, so nothing has to stand still.
+            self.before.push(Old { path: cgroup.dir(), text: String::new(), devices: Some(from.to_vec()) });
+            self.steps.push(super::v2::restrict_devices(cgroup, to)?);
+            return Ok(());
+        }
         let change = transition(from, to)?;
         if change.writes.is_empty() {
             return Ok(());
@@ -85,7 +113,7 @@ impl Update {
         let cgroup = find(place, "devices", "linux.resources.devices")?;
         let old = |write: &DeviceWrite| {
             let (file, text) = write.parts();
-            Old { path: format!("{}/{file}", cgroup.dir()), text: text.to_owned() }
+            Old { path: format!("{}/{file}", cgroup.dir()), text: text.to_owned(), devices: None }
         };
         // Put back first, and so listed last; among themselves the way back has an order of its own.
         self.before.extend(transition(to, from)?.writes.iter().rev().map(old));
@@ -122,7 +150,11 @@ pub fn put_back(before: &[Old]) -> Result<()> {
     let mut left: VecDeque<&Old> = before.iter().rev().collect();
     let (mut refusals, mut first) = (0, None);
     while let Some(old) = left.pop_front() {
-        match write(&old.path, &old.text) {
+        let written = match &old.devices {
+            Some(rules) => super::v2::put_back_devices(&old.path, rules),
+            None => write(&old.path, &old.text),
+        };
+        match written {
             Ok(()) => refusals = 0,
             // The container has gone meanwhile, and its limits with it.
             Err(error) if error.errno().is_some_and(|errno| is_gone(Errno::from_raw(errno))) => {}
@@ -148,16 +180,38 @@ fn check_memory(place: &Place, old: Option<&LinuxResources>, new: &LinuxResource
     ];
     for (field, name, limit, file) in limits {
         let Some(limit) = limit.filter(|limit| *limit > 0) else { continue };
+        if let (true, Some(cgroup)) = (place.is_v2(), place.v2()) {
+            check_usage(field, name, limit, used_v2(&cgroup.dir(), field)?)?;
+            continue;
+        }
         let cgroup = find(place, "memory", "linux.resources.memory")?;
         let path = format!("{}/{file}", cgroup.dir());
         let usage = read(&path).context(|| format!("read {path}"))?;
-        if usage.parse().is_ok_and(|usage: i64| limit <= usage) {
-            return Err(Error::invalid(format!(
-                "linux.resources.memory.{field}: rejecting {name} {limit} <= usage {usage} (checkBeforeUpdate): free memory first, or give a higher limit"
-            )));
-        }
+        check_usage(field, name, limit, usage.parse().unwrap_or(0))?;
     }
     Ok(())
+}
+
+fn check_usage(field: &str, name: &str, limit: i64, usage: i64) -> Result<()> {
+    if limit > usage {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "linux.resources.memory.{field}: rejecting {name} {limit} <= usage {usage} (checkBeforeUpdate): free memory first, or give a higher limit"
+    )))
+}
+
+/// cgroup2 counts memory and swap apart.
+fn used_v2(dir: &str, field: &str) -> Result<i64> {
+    let number = |file: &str| -> Result<i64> {
+        let path = format!("{dir}/{file}");
+        match read(&path) {
+            Err(Errno::ENOENT) => Ok(0),
+            text => Ok(text.context(|| format!("read {path}"))?.parse().unwrap_or(0)),
+        }
+    };
+    let swap = if field == "swap" { number("memory.swap.current")? } else { 0 };
+    Ok(number("memory.current")? + swap)
 }
 
 /// What is used when the kernel says that a limit is below it.
@@ -174,13 +228,13 @@ fn with_usage(error: Error, step: &Step) -> Error {
 /// The present value of what is going to be written, as it would be written; None where the file is not there.
 fn read_old(cgroup: &Cgroup, value: &Value) -> Result<Option<Old>> {
     let mut path = format!("{}/{}", cgroup.dir(), value.file);
-    if let IfAbsent::Use(other) = &value.if_absent
+    if let IfAbsent::Use(other) | IfAbsent::Instead { file: other, .. } = &value.if_absent
         && !Path::new(&path).exists()
     {
         path = format!("{}/{other}", cgroup.dir());
     }
     match read_list(&path) {
-        Ok(text) => Ok(as_written(&value.file, &value.text, &text).map(|text| Old { path, text })),
+        Ok(text) => Ok(as_written(&value.file, &value.text, &text).map(|text| Old { path, text, devices: None })),
         // Writing it will say so, in words of its own.
         Err(errno) if is_gone(errno) => Ok(None),
         Err(errno) => Err(errno).context(|| format!("read {path}")),
@@ -197,6 +251,12 @@ fn as_written(file: &str, new: &str, shown: &str) -> Option<String> {
         "blkio.weight" | "blkio.leaf_weight" => Some(shown.rsplit(' ').next()?.to_owned()),
         "rdma.max" => row().or_else(|| Some(format!("{key} hca_handle=max hca_object=max"))),
         "net_prio.ifpriomap" => row(),
+        "io.max" => row().or_else(|| Some(format!("{key} rbps=max wbps=max riops=max wiops=max"))),
+        // The line of the device, or the one of all.
+        "io.weight" | "io.bfq.weight" if key.contains(':') => row().or_else(|| Some(format!("{key} default"))),
+        "io.weight" | "io.bfq.weight" => word("default "),
+        // What is idle has a weight that cannot be written.
+        "cpu.weight" if shown == "0" => None,
         // No row is no limit, which is written as 0.
         _ if file.starts_with("blkio.") => row().or_else(|| Some(format!("{key} 0"))),
         // Of cgroup2's tables one row at a time is written too.
@@ -228,8 +288,8 @@ mod tests {
         let file = std::env::temp_dir().join(format!("nfrun-unit-{}-old", std::process::id()));
         std::fs::write(&file, "").unwrap();
         let path = file.to_str().unwrap().to_owned();
-        let gone = Old { path: "/nonexistent/cgroup/file".into(), text: "1".into() };
-        let old = |text: &str| Old { path: path.clone(), text: text.into() };
+        let gone = Old { path: "/nonexistent/cgroup/file".into(), text: "1".into(), devices: None };
+        let old = |text: &str| Old { path: path.clone(), text: text.into(), devices: None };
         put_back(&[old("first"), gone, old("second")]).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::remove_file(&file).unwrap();

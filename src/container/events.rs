@@ -80,8 +80,9 @@ pub fn events(
     loop {
         let left = next.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
         let bound = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let (event, how) = notice.event();
         let mut waited_for = [
-            PollFd::new(notice.event(), PollFlags::POLLIN),
+            PollFd::new(event, how),
             PollFd::new(init.as_fd(), PollFlags::POLLIN),
             // Nothing to wait for there but its end, which is always told.
             PollFd::new(reader, PollFlags::empty()),

@@ -98,7 +98,7 @@ fn start(
     let mut launch = Launch::new(plan, options.preserve_fds)?;
     let mut init = Some(init);
     let mut agent = None;
-    let v2 = place.map(cgroup::Place::v2_dir).transpose()?.flatten();
+    let v2 = place.map(|place| place.v2_dir_beside(state.init.pid)).transpose()?.flatten();
     for (number, step) in plan.runtime_steps() {
         log::debug!("exec: step {number}: {step}");
         match step {

@@ -1,6 +1,7 @@
 //! Thin safe wrappers over system calls that nix and libc lack. With the clone itself the only home of `unsafe` in
 //! nfrun. Nothing here knows a container; arguments come from the callers, errors go back as errno.
 
+pub mod bpf;
 pub mod mount;
 pub mod net;
 pub mod path;

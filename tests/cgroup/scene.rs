@@ -15,7 +15,6 @@ pub const BOUND: Duration = Duration::from_secs(5);
 /// A test's own parent cgroup, and the place below it.
 pub struct Scene {
     pub parent: String,
-    pub layout: Layout,
     pub place: Place,
     pub identities: Vec<Identity>,
 }
@@ -40,13 +39,13 @@ impl Scene {
         }
         let parent = format!("/nfrun-test-{}-{name}", std::process::id());
         let place = place(&layout, Some(Path::new(&format!("{parent}/c"))), "unused").unwrap();
-        Some(Self { parent, layout, place, identities: Vec::new() })
+        Some(Self { parent, place, identities: Vec::new() })
     }
 
     pub fn create(&mut self, resources: &str) -> nfrun::Result<Made> {
         let resources = parse(resources);
         let mut made = Made::default();
-        for step in plan(&self.layout, &self.place, Some(&resources))? {
+        for step in plan(&self.place, Some(&resources), None)? {
             self.identities.extend(made.run(&step)?);
         }
         Ok(made)

@@ -31,6 +31,24 @@ macro_rules! skip {
     }};
 }
 
+/// Leaves a test of v1 hierarchies where there are none.
+macro_rules! v1_only {
+    () => {
+        if common::outside::is_v2() {
+            skip!("this host has cgroup2 alone");
+        }
+    };
+}
+
+/// Leaves a test of cgroup2 where v1 has the controllers.
+macro_rules! v2_only {
+    () => {
+        if !common::outside::is_v2() {
+            skip!("this host has its controllers on cgroup v1: the virtual machines of tests/vm have cgroup2");
+        }
+    };
+}
+
 /// Leaves a test that runc 1.1.5, the reference, is known not to pass, saying what it does instead.
 macro_rules! not_in_runc {
     ($($reason:tt)*) => {
@@ -365,6 +383,15 @@ impl Container {
     pub fn limit(&self, hierarchy: &str, file: &str) -> String {
         let path = self.cgroup(hierarchy).join(file);
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned()
+    }
+
+    /// Whether its own cgroup is frozen, as the kernel says.
+    #[track_caller]
+    pub fn is_frozen(&self) -> bool {
+        match outside::is_v2() {
+            true => self.limit("", "cgroup.events").contains("frozen 1"),
+            false => self.limit("freezer", "freezer.state") == "FROZEN",
+        }
     }
 
     /// What this test has on the machine now.

@@ -10,9 +10,15 @@ use super::{Container, events};
 pub const HIERARCHIES: [&str; 10] =
     ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified"];
 
-/// The directory of a cgroup in one hierarchy.
+/// Whether this machine has cgroup2 alone.
+pub fn is_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// The directory of a cgroup in one hierarchy; with cgroup2 alone there is but one.
 pub fn cgroup_dir(hierarchy: &str, path: &str) -> PathBuf {
-    Path::new("/sys/fs/cgroup").join(hierarchy).join(path.trim_start_matches('/'))
+    let top = Path::new("/sys/fs/cgroup");
+    if is_v2() { top.to_owned() } else { top.join(hierarchy) }.join(path.trim_start_matches('/'))
 }
 
 /// Whether this kernel is of a version or newer: uname(2).

@@ -1,7 +1,9 @@
 //! What a container uses, as runc's `events` prints it: the names, the shape and what is left out at zero are those of
 //! its types.Stats. One file an interface of the kernel reads it.
 
+mod files;
 mod v1;
+mod v2;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +31,8 @@ pub struct Stats {
 pub struct Cpu {
     pub usage: CpuUsage,
     pub throttling: Throttling,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Psi>,
 }
 
 /// In nanoseconds.
@@ -79,6 +83,24 @@ pub struct CpuSet {
     pub sched_relax_domain_level: i64,
 }
 
+/// How long processes waited for a resource: some of them, and all at once.
+#[derive(Debug, Default, Serialize)]
+#[allow(missing_docs)]
+pub struct Psi {
+    pub some: Pressure,
+    pub full: Pressure,
+}
+
+/// Shares of the last 10, 60 and 300 seconds in percent, and microseconds in all.
+#[derive(Debug, Default, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct Pressure {
+    pub avg10: f64,
+    pub avg60: f64,
+    pub avg300: f64,
+    pub total: u64,
+}
+
 /// In bytes. `swap` counts memory and swap together.
 #[derive(Debug, Default, Serialize)]
 #[allow(missing_docs)]
@@ -93,6 +115,8 @@ pub struct Memory {
     /// memory.stat as it is.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub raw: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Psi>,
 }
 
 /// In bytes; `failcnt` is how often the limit was met.
@@ -138,6 +162,8 @@ pub struct BlockIo {
     pub io_time_recursive: Vec<BlockEntry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sectors_recursive: Vec<BlockEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Psi>,
 }
 
 /// One counter of one device.
@@ -175,6 +201,6 @@ impl Place {
     /// # Errors
     /// When the cgroup is gone, or a file does not read as documented.
     pub fn stats(&self) -> Result<Stats> {
-        v1::read(self)
+        if self.is_v2() { v2::read(self) } else { v1::read(self) }
     }
 }

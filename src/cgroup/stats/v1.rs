@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use nix::errno::Errno;
-
-use super::super::file;
 use super::super::place::Place;
-use super::super::step::Cgroup;
+use super::files::{Files, parse_list};
 use super::{BlockEntry, BlockIo, Cpu, CpuSet, Hugepages, Memory, MemoryCounter, Pids, Stats};
-use crate::{Context, Error, Result};
+use crate::{Context, Result};
 
 /// cpuacct.stat counts in ticks of 1/100 s on every architecture: USER_HZ.
 const NANOSECONDS_A_TICK: u64 = 1_000_000_000 / 100;
@@ -38,55 +35,6 @@ pub(super) fn read(place: &Place) -> Result<Stats> {
         stats.hugetlb = hugepages(&files)?;
     }
     Ok(stats)
-}
-
-/// The files of one cgroup.
-struct Files {
-    dir: String,
-}
-
-impl Files {
-    fn of(cgroup: &Cgroup) -> Self {
-        Self { dir: cgroup.dir() }
-    }
-
-    /// The text of a file, empty where this kernel has none of that name.
-    fn text(&self, name: &str) -> Result<String> {
-        let path = format!("{}/{name}", self.dir);
-        match file::read_list(&path) {
-            Err(Errno::ENOENT) if std::path::Path::new(&self.dir).exists() => Ok(String::new()),
-            // A counter that is compiled in and turned off.
-            Err(Errno::EOPNOTSUPP) => Ok(String::new()),
-            text => text.context(|| format!("read {path}")),
-        }
-    }
-
-    fn parsed<T>(&self, name: &str, text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
-        parse(text)
-            .ok_or_else(|| Error::new(format!("{}/{name}: {text:?} is not what it is documented to be", self.dir)))
-    }
-
-    /// A number; `max` and an absent file are 0.
-    fn number(&self, name: &str) -> Result<u64> {
-        let text = self.text(name)?;
-        self.parsed(name, &text, |text| if matches!(text, "" | "max") { Some(0) } else { text.parse().ok() })
-    }
-
-    /// Lines of a name and a number.
-    fn table(&self, name: &str) -> Result<BTreeMap<String, u64>> {
-        let text = self.text(name)?;
-        let row = |line: &str| {
-            let (key, value) = line.split_once(' ')?;
-            Some((key.to_owned(), value.trim().parse().ok()?))
-        };
-        text.lines().map(|line| self.parsed(name, line, row)).collect()
-    }
-
-    /// Numbers on one line.
-    fn numbers(&self, name: &str) -> Result<Vec<u64>> {
-        let text = self.text(name)?;
-        text.split_whitespace().map(|word| self.parsed(name, word, |word| word.parse().ok())).collect()
-    }
 }
 
 fn throttling(files: &Files, cpu: &mut Cpu) -> Result<()> {
@@ -140,16 +88,6 @@ fn cpuset(files: &Files) -> Result<CpuSet> {
     })
 }
 
-/// `0-2,7` as its numbers.
-fn parse_list(text: &str) -> Option<Vec<u16>> {
-    let mut numbers = Vec::new();
-    for part in text.split(',').filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        numbers.extend(first.parse::<u16>().ok()?..=last.parse().ok()?);
-    }
-    Some(numbers)
-}
-
 fn memory(files: &Files) -> Result<Memory> {
     let counter = |name: &str| -> Result<MemoryCounter> {
         let file = |of: &str| files.number(&format!("{name}.{of}"));
@@ -168,6 +106,7 @@ fn memory(files: &Files) -> Result<Memory> {
         kernel: counter("memory.kmem")?,
         kernel_tcp: counter("memory.kmem.tcp")?,
         raw,
+        psi: None,
     })
 }
 
@@ -193,6 +132,7 @@ fn block_io(files: &Files) -> Result<BlockIo> {
             io_merged_recursive: file("io_merged")?,
             io_time_recursive: file("time")?,
             sectors_recursive: file("sectors")?,
+            psi: None,
         });
     }
     let throttle = |name: &str| -> Result<Vec<BlockEntry>> {
@@ -240,10 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_and_entries_are_read_as_the_kernel_prints_them() {
-        assert_eq!(parse_list("0-2,7").unwrap(), [0, 1, 2, 7]);
-        assert!(parse_list("").unwrap().is_empty());
-        assert_eq!(parse_list("0-x"), None);
+    fn entries_are_read_as_the_kernel_prints_them() {
         let entry = |major, minor, op: &str, value| BlockEntry { major, minor, op: op.into(), value };
         assert_eq!(parse_entry("254:0 Read 4096").unwrap(), entry(254, 0, "Read", 4096));
         assert_eq!(parse_entry("8:16 77").unwrap(), entry(8, 16, "", 77));

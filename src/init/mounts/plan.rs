@@ -34,6 +34,8 @@ pub struct Scene<'a> {
     pub user_namespace: bool,
     /// The container's cgroup directories: the name to show and the directory on the host.
     pub cgroups: &'a [(String, PathBuf)],
+    /// Whether the host has cgroup2 alone.
+    pub unified: bool,
     /// Whether the container has a cgroup namespace of its own.
     pub cgroup_namespace: bool,
 }
@@ -166,12 +168,17 @@ fn one(
     (scene, field, earlier): (&Scene, &str, &[Mount]),
     draft: &mut Draft,
 ) -> Result<()> {
-    let kind = mount.typ().as_deref().unwrap_or("");
+    let kind = match mount.typ().as_deref().unwrap_or("") {
+        // One tree, which shows the host's, or with a cgroup namespace the container's own.
+        "cgroup" if scene.unified => "cgroup2",
+        kind => kind,
+    };
     if is_bind(mount, options) {
         return bind(mount, target, options, (scene, field, earlier), draft);
     }
     refuse_mapping(mount, options, field)?;
-    if kind == "cgroup" || kind == "cgroup2" {
+
+    if (kind == "cgroup" || kind == "cgroup2") && !scene.unified {
         return cgroups(target, options, (scene, field), draft);
     }
     if kind.is_empty() {
