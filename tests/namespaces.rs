@@ -314,3 +314,132 @@ fn a_time_namespace_in_a_user_namespace_has_its_offsets() {
     let uptime: f64 = output.stdout.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
     assert!(uptime > 1e7, "{output:?}");
 }
+
+#[test]
+fn what_is_no_namespace_or_one_of_another_kind_is_refused_by_name_and_leaves_nothing() {
+    for (word, _) in KINDS {
+        let c = Container::idle();
+        fs::write(c.dir.join("plain"), "").unwrap();
+        nix::unistd::mkfifo(&c.dir.join("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        let other = if word == "uts" { "/proc/self/ns/ipc" } else { "/proc/self/ns/uts" };
+        let missing = c.dir.join("missing");
+        let (plain, fifo) = (c.dir.join("plain"), c.dir.join("fifo"));
+        for (path, reason) in [
+            (plain.to_str().unwrap(), "no namespace"),
+            (fifo.to_str().unwrap(), "no namespace"),
+            ("/dev/null", "no namespace"),
+            ("/", "no namespace"),
+            (missing.to_str().unwrap(), "no such file"),
+            (other, if word == "uts" { "a ipc namespace" } else { "a uts namespace" }),
+        ] {
+            let c = Container::idle().with(|config| {
+                drop_namespace(config, word);
+                push(&mut config["linux"]["namespaces"], json!({"type": word, "path": path}));
+            });
+            let before = c.leftovers();
+            let output = c.try_create();
+            if is_reference() {
+                assert_ne!(output.code, 0, "{word} {path}");
+            } else {
+                output.fails(1, &["linux.namespaces", path, reason]);
+            }
+            before.assert_nothing_new();
+        }
+    }
+}
+
+/// As the runtimes of Kubernetes do: a first container that holds the namespaces, and others in its pod.
+#[test]
+fn a_pods_containers_share_the_namespaces_of_the_first_and_keep_their_own_mounts() {
+    let pod = Container::idle().up();
+    let pid = pod.pid();
+    let shared = [("pid", "pid"), ("ipc", "ipc"), ("network", "net"), ("uts", "uts")];
+    let member = Container::idle().with(|config| {
+        for (word, kind) in shared {
+            drop_namespace(config, word);
+            push(&mut config["linux"]["namespaces"], json!({"type": word, "path": format!("/proc/{pid}/ns/{kind}")}));
+        }
+        config["hostname"] = json!("");
+        push(&mut config["linux"]["namespaces"], json!({"type": "cgroup"}));
+    });
+    let member = member.up();
+    for (_, kind) in shared {
+        assert_eq!(ns(member.pid(), kind), ns(pid, kind), "{kind}");
+    }
+    for kind in ["mnt", "cgroup"] {
+        assert_ne!(ns(member.pid(), kind), ns(pid, kind), "{kind}");
+    }
+    let seen = member.exec(&["sh", "-c", "ls -d /proc/1 /proc/self; echo $$"]).ok().to_owned();
+    assert!(seen.starts_with("/proc/1\n/proc/self\n"), "its /proc is that of the pod: {seen}");
+    member.kill("KILL");
+    assert_eq!(pod.status(), "running");
+    pod.on_id(&["delete", "--force"]).ok();
+}
+
+#[test]
+fn the_end_of_a_pods_first_process_ends_its_members() {
+    let pod = Container::idle().up();
+    let path = format!("/proc/{}/ns/pid", pod.pid());
+    let member = Container::idle().with(|config| {
+        drop_namespace(config, "pid");
+        push(&mut config["linux"]["namespaces"], json!({"type": "pid", "path": path}));
+    });
+    let member = member.up();
+    pod.kill("KILL");
+    member.wait_for("stopped");
+    member.on_id(&["delete"]).ok();
+}
+
+#[test]
+fn a_mount_namespace_is_joined_by_path() {
+    let holder = Container::idle();
+    // A namespace of its own, held by a process outside of any container, so that changing its root is nobody's loss.
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", "echo up; exec sleep 1000"]);
+    let (mut lines, writer) = Lines::pipe();
+    let mut child = command.stdout(writer).spawn().unwrap();
+    drop(command);
+    assert_eq!(lines.line(), "up");
+    let path = format!("/proc/{}/ns/mnt", child.id());
+    let theirs = ns(child.id() as i32, "mnt");
+    let c = holder.with(|config| {
+        drop_namespace(config, "mount");
+        push(&mut config["linux"]["namespaces"], json!({"type": "mount", "path": path}));
+    });
+    let output = c.try_create();
+    let joined = (output.code == 0).then(|| ns(c.pid(), "mnt"));
+    let _ = child.kill();
+    let _ = child.wait();
+    output.ok();
+    assert_eq!(joined, Some(theirs));
+    c.start();
+    assert_eq!(c.exec(&["ls", "/bin/sh"]).ok(), "/bin/sh", "it has its own root");
+}
+
+#[test]
+fn namespaces_that_a_joined_user_namespace_owns_are_joined_with_it() {
+    let first = with_user_namespace(Container::idle()).up();
+    let pid = first.pid();
+    for with_maps in [true, false] {
+        let second = with_user_namespace(Container::idle()).with(|config| {
+            for (word, kind) in [("user", "user"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")] {
+                drop_namespace(config, word);
+                let path = format!("/proc/{pid}/ns/{kind}");
+                push(&mut config["linux"]["namespaces"], json!({"type": word, "path": path}));
+            }
+            config["hostname"] = json!("");
+            // runc wants the maps repeated.
+            if !with_maps && !is_reference() {
+                config["linux"].as_object_mut().unwrap().remove("uidMappings");
+                config["linux"].as_object_mut().unwrap().remove("gidMappings");
+            }
+        });
+        second.create().start();
+        for kind in ["user", "net", "ipc", "uts", "pid"] {
+            assert_eq!(ns(second.pid(), kind), ns(pid, kind), "{kind}");
+        }
+        assert_eq!(proc_status(second.pid(), "Uid"), "100000 100000 100000 100000");
+        assert_eq!(second.exec(&["readlink", "/proc/self/ns/user"]).ok(), ns(pid, "user"));
+        second.on_id(&["delete", "--force"]).ok();
+    }
+}

@@ -168,6 +168,7 @@ impl Planner<'_> {
         let surroundings = self.surroundings(process, limits, labels)?;
         self.root(process, place.as_ref(), &surroundings.environment, &mut draft, &mut stops)?;
         surroundings.prepare(process, self.around.waits, &mut draft)?;
+        surroundings.find(process, &mut draft)?;
         draft.step(control::step::Step::AwaitRuntime {});
         let score = score.filter(|_| own_user).map(RuntimeStep::OomScoreAdj);
         // Before the save, which the release follows: what fails leaves no state, and no pid file.

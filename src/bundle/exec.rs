@@ -6,7 +6,7 @@ use oci_spec::runtime::{Linux, Process, Spec};
 
 use super::accounts;
 use super::plan::{Plan, RuntimeStep};
-use super::process::{self, Surroundings};
+use super::process::{self, Appearance, Surroundings};
 use crate::Result;
 use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
@@ -58,19 +58,36 @@ pub fn plan<'a>(process: &'a Process, around: &Circumstances<'a>) -> Result<Plan
         // Without a mount namespace to join, the container's root is only a directory.
         crate::init::rootfs::plan::chroot(around.root, &mut draft)?;
     }
-    join(around.namespaces, &mut draft);
-    labels.of_keys(&mut draft)?;
-    namespaces::session(around.keyring, &mut draft)?;
-    if process.terminal().unwrap_or(false) {
-        terminal::plan::open(process, false, &mut draft)?;
-    }
     let own_user = around.namespaces & libc::CLONE_NEWUSER as u64 != 0;
     let (limits, limits_by_runtime) = process::share_limits(process, own_user)?;
     let surroundings = surroundings(process, limits, labels, around)?;
+    // Pid and time namespaces hold only children.
+    let forks = around.namespaces & (libc::CLONE_NEWPID as u64 | 0x80) != 0;
+    let appears = if forks { surroundings.appears(process) } else { Appearance::AtOnce };
+    join(around.namespaces, forks && appears == Appearance::AtOnce, &mut draft);
+    if appears == Appearance::AtOnce {
+        draft.step(Namespaces::NewSession {});
+    }
+    surroundings.labels.of_keys(&mut draft)?;
+    namespaces::session_keyring(around.keyring, &mut draft)?;
+    if process.terminal().unwrap_or(false) {
+        terminal::plan::open(process, false, &mut draft)?;
+    }
     surroundings.prepare(process, false, &mut draft)?;
+    if appears == Appearance::WithFilter {
+        surroundings.load(process, &[], false, &mut draft)?;
+    }
+    if appears != Appearance::AtOnce {
+        appear(process, &mut draft);
+    }
+    surroundings.find(process, &mut draft)?;
     draft.step(control::step::Step::AwaitRuntime {});
     let ready = draft.len();
-    let loaded = surroundings.run(process, &[], false, &mut draft)?;
+    let mut loaded = ready;
+    if appears != Appearance::WithFilter {
+        loaded = surroundings.load(process, &[], false, &mut draft)?;
+    }
+    exec::plan::run(process, &mut draft)?;
     let spawn = RuntimeStep::Spawn { kinds: 0, maps: None };
     let mut between = vec![(ready, RuntimeStep::AwaitInit)];
     between.extend(process::by_runtime(process, limits_by_runtime)?.into_iter().map(|step| (ready, step)));
@@ -89,14 +106,23 @@ pub fn plan<'a>(process: &'a Process, around: &Circumstances<'a>) -> Result<Plan
     Ok(Plan::assemble(Vec::new(), spawn, draft, between))
 }
 
-/// All namespaces of init at once; those that hold only children by going on as one.
-fn join(kinds: u64, draft: &mut Draft) {
+/// Becomes a process of the joined namespaces. Only there it can begin a session, and have that session's terminal.
+fn appear(process: &Process, draft: &mut Draft) {
+    draft.step(Namespaces::Fork { kinds: 0 });
+    draft.step(Namespaces::NewSession {});
+    if process.terminal().unwrap_or(false) {
+        draft.step(terminal::step::Step::Control {});
+    }
+}
+
+/// All namespaces of init at once; those that hold only children by going on as one, now or later.
+fn join(kinds: u64, fork: bool, draft: &mut Draft) {
     if kinds == 0 {
         return;
     }
     let process = draft.slot(Source::Process);
     draft.step(Namespaces::JoinProcess { process, kinds });
-    if kinds & (libc::CLONE_NEWPID as u64 | 0x80) != 0 {
+    if fork {
         draft.step(Namespaces::Fork { kinds: 0 });
     }
     if kinds & libc::CLONE_NEWUSER as u64 != 0 {

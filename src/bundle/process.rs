@@ -7,6 +7,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxSeccomp, Process};
 
 use super::plan::RuntimeStep;
 use crate::init::capabilities::plan::{self as capabilities, Sets};
+use crate::init::guard::{Guard, stands};
 use crate::init::hooks::plan::Hook;
 use crate::init::lsm::plan::Labels;
 use crate::init::namespaces::ids;
@@ -132,7 +133,33 @@ impl Surroundings<'_> {
         } else {
             self.capabilities.set(draft)
         }
+        Ok(())
+    }
+
+    /// The search of the command, as the process.
+    pub fn find(&self, process: &Process, draft: &mut Draft) -> Result<()> {
         exec::plan::find(process, &self.environment, draft)
+    }
+
+    /// Where a process that joins a pid namespace may appear in it: once it has no more power than what runs there, so
+    /// that nothing is won by tracing it (CVE-2016-9962, with CAP_SYS_PTRACE).
+    pub fn appears(&self, process: &Process) -> Appearance {
+        if !stands(Guard::LateFork) {
+            return Appearance::AtOnce;
+        }
+        if !self.loads_with_privilege(process) {
+            return Appearance::WithoutCapabilities;
+        }
+        // What init still calls is then under the filter.
+        match &self.filter {
+            Some(filter)
+                if filter.listener.is_none()
+                    && calls_after_load(process).all(|(call, args)| filter.lets_pass(call, args)) =>
+            {
+                Appearance::WithFilter
+            }
+            _ => Appearance::AtOnce,
+        }
     }
 
     /// Without no_new_privs the load of a filter needs CAP_SYS_ADMIN, so capabilities go after it; with it the load comes
@@ -144,6 +171,13 @@ impl Surroundings<'_> {
     /// The filter and the command: what is done once the process may run. `hooks` are those of startContainer, which go
     /// through what stands behind them as the command does. Returns after which step the filter is loaded.
     pub fn run(&self, process: &Process, hooks: &[&Hook], waits: bool, draft: &mut Draft) -> Result<usize> {
+        let loaded = self.load(process, hooks, waits, draft)?;
+        exec::plan::run(process, draft)?;
+        Ok(loaded)
+    }
+
+    /// All of that but execve.
+    pub fn load(&self, process: &Process, hooks: &[&Hook], waits: bool, draft: &mut Draft) -> Result<usize> {
         exec::plan::prepare(process, &self.environment, draft)?;
         // A filter has one listener, and the agent is told of it once: with one it is loaded before the hooks, as by runc.
         let loads_first = self.listener().is_some();
@@ -165,7 +199,6 @@ impl Surroundings<'_> {
         if loads_first {
             run_hooks(hooks, waits, draft)?;
         }
-        exec::plan::run(process, draft)?;
         Ok(loaded)
     }
 }
@@ -177,6 +210,38 @@ fn run_hooks(hooks: &[&Hook], waits: bool, draft: &mut Draft) -> Result<()> {
         draft.step(crate::init::hooks::step::Step::Done {});
     }
     Ok(())
+}
+
+/// When a process that joins a pid namespace becomes a process there, by a fork.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appearance {
+    /// As it joins, still with all that the runtime has.
+    AtOnce,
+    /// Once its capabilities are lowered.
+    WithoutCapabilities,
+    /// Once its filter is loaded, for which it needs a capability, and its capabilities are lowered then.
+    WithFilter,
+}
+
+/// What init calls from the fork to execve and its failure.
+fn calls_after_load(process: &Process) -> impl Iterator<Item = (u32, [Option<u64>; 6])> {
+    const ANY: [Option<u64>; 6] = [None; 6];
+    let clone =
+        [Some((libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64), Some(0), None, Some(0), Some(0), Some(0)];
+    let terminal = process.terminal().unwrap_or(false).then_some((libc::SYS_ioctl, ANY));
+    let others = [
+        libc::SYS_setsid,
+        libc::SYS_exit_group,
+        libc::SYS_sendto,
+        libc::SYS_read,
+        libc::SYS_faccessat2,
+        libc::SYS_openat,
+        libc::SYS_newfstatat,
+        libc::SYS_close,
+        libc::SYS_execve,
+    ];
+    let calls = others.map(|call| (call, ANY)).into_iter().chain(terminal).chain([(libc::SYS_clone, clone)]);
+    calls.map(|(call, args)| (call as u32, args))
 }
 
 /// The steps that enter v1 cgroups. The one of cgroup2 is entered by the clone itself.

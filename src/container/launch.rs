@@ -76,8 +76,7 @@ impl Launch {
                 copy_up::filled_tmpfs(rootfs, target, (data, label.as_deref()), *most)
                     .map_err(|error| error.context(format!("fill a tmpfs from {} of the rootfs", target.display())))?
             }
-            Source::Namespace { path, .. } => open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-                .context(|| format!("linux.namespaces: open {}", path.display()))?,
+            Source::Namespace { path, kind } => namespace(path, *kind)?,
             Source::Tasks { path } => open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
                 .context(|| format!("open {}", path.display()))?,
             Source::Listener | Source::Console | Source::Process => {
@@ -202,6 +201,10 @@ impl Launch {
             return Ok(());
         }
         let process = sys::pidfd::open(forked).context(|| format!("open process {forked}"))?;
+        // Init is a process among those of the container by now, and who traces it may write any number.
+        if !sys::pidfd::is_child(process.as_fd()) {
+            return Err(Error::new(format!("what init names as its child, process {forked}, is none: was it traced?")));
+        }
         if let Some(before) = self.started.replace(Spawned { pid: forked, process }) {
             reap(&before);
         }
@@ -287,6 +290,29 @@ fn reap(init: &Spawned) -> Option<i32> {
     log::warn!("init does not end: {}", crate::cgroup::describe_stuck(init.pid));
     None
 }
+
+/// A namespace's file. What else lies there is not opened: a FIFO would wait for a writer, a device might do anything.
+fn namespace(path: &Path, kind: u64) -> Result<OwnedFd> {
+    let refuse = |what: &str| {
+        let name = crate::init::namespaces::plan::names(kind);
+        Error::invalid(format!("linux.namespaces: {}: it is {what}, not a {name} namespace", path.display()))
+    };
+    let what = || format!("linux.namespaces: open {}", path.display());
+    let place = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).context(what)?;
+    if nix::sys::statfs::fstatfs(&place).context(what)?.filesystem_type().0 as i64 != NSFS_MAGIC {
+        return Err(refuse("no namespace"));
+    }
+    let link = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let file = open(link.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).context(what)?;
+    let found = sys::namespace_kind(file.as_fd()).context(what)?;
+    if found != kind {
+        return Err(refuse(&format!("a {} namespace", crate::init::namespaces::plan::names(found))));
+    }
+    Ok(file)
+}
+
+/// statfs(2).
+const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// A mount for a user namespace whose root cannot reach it. It must not be a peer of the host's, and nothing of it may
 /// be locked, since attached from outside it would not be.

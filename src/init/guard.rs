@@ -54,6 +54,8 @@ guards! {
     InterfaceNames = 24 "interface-names",
     /// A netlink attribute that its length cannot tell is refused.
     NetlinkLengths = 25 "netlink-lengths",
+    /// The process of an `exec` enters the pid namespace once it has lost its capabilities.
+    LateFork = 26 "late-fork",
 }
 
 /// Whether a protection is in force.

@@ -249,8 +249,13 @@ pub fn unshare(kinds: u64) -> Outcome {
 }
 
 /// clone3(2) as fork, with the child as a sibling of the caller: true in the caller. The kernel stores the child's pid,
-/// as the caller knows it, before the child runs: CLONE_PARENT_SETTID.
+/// as the caller knows it, before the child runs: CLONE_PARENT_SETTID. Without new namespaces clone(2) does it, whose
+/// flags a filter can look at, and which filters therefore let pass where they refuse clone3.
 pub fn fork_sibling(kinds: u64, pid_place: &core::sync::atomic::AtomicI32) -> Outcome<bool> {
+    if kinds == 0 {
+        let pid = sys!(__NR_clone, k::CLONE_PARENT | k::CLONE_PARENT_SETTID, 0, pid_place.as_ptr(), 0, 0)?;
+        return Ok(pid != 0);
+    }
     let mut arguments = [0u64; 11];
     arguments[0] = kinds | u64::from(k::CLONE_PARENT | k::CLONE_PARENT_SETTID);
     arguments[3] = pid_place.as_ptr() as u64;

@@ -157,6 +157,7 @@ fn terminal(step: &step::Terminal, f: &mut Formatter<'_>) -> fmt::Result {
         Open { rows, columns, .. } => write!(f, "open a terminal of {columns} columns and {rows} rows"),
         MountConsole {} => f.write_str("mount the terminal on /dev/console"),
         Attach {} => f.write_str("make the terminal stdio"),
+        Control {} => f.write_str("make the terminal that of the session"),
     }
 }
 

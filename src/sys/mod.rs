@@ -167,3 +167,10 @@ pub fn reap(pid: i32) -> Option<i32> {
     let reaped = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
     (reaped == pid).then_some(status)
 }
+
+/// Which kind of namespace a file is: NS_GET_NSTYPE of ioctl_nsfs(2), CLONE_NEW*.
+pub fn namespace_kind(file: BorrowedFd) -> nix::Result<u64> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: the request has no argument.
+    Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) }).map(|kind| kind as u64)
+}

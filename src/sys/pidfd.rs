@@ -28,6 +28,12 @@ pub fn get_descriptor(process: BorrowedFd, number: i32) -> nix::Result<OwnedFd> 
     own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
 }
 
+/// Whether the process is a child of this one that is not reaped yet: waitid(2), which leaves it as it is.
+pub fn is_child(process: BorrowedFd) -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    waitid(Id::PIDFd(process), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT).is_ok()
+}
+
 /// Whether the process has ended, reaped or not.
 pub fn has_ended(process: BorrowedFd) -> bool {
     wait_for_end(process, Some(Duration::ZERO))

@@ -17,6 +17,7 @@ fn with_the_root_open(command: &Command, c: &Container) -> Output {
 /// CVE-2024-21626: the working directory is a descriptor that leads to the host. Three layers: descriptors are closed
 /// before, links of procfs are not followed, and a directory outside the root is refused.
 const LAYERS: &str = "close-descriptors,beneath,directory-inside";
+const LAYERS_OF_EXEC: &str = "close-descriptors,beneath,directory-inside,late-fork";
 
 fn in_a_leaked_directory(runtime: &Runtime, verb: &str) -> bool {
     let c = Container::idle().by(runtime);
@@ -39,7 +40,8 @@ fn in_a_leaked_directory(runtime: &Runtime, verb: &str) -> bool {
 #[test]
 fn a_leaked_descriptor_is_no_working_directory() {
     repelled(LAYERS, &[], |runtime| in_a_leaked_directory(runtime, "run"));
-    repelled(LAYERS, &[], |runtime| in_a_leaked_directory(runtime, "exec"));
+    // A process of exec has no pid in the container's /proc before it has gone to its directory.
+    repelled(LAYERS_OF_EXEC, &[], |runtime| in_a_leaked_directory(runtime, "exec"));
 }
 
 #[test]
@@ -103,6 +105,88 @@ fn a_process_inside_cannot_trace_what_exec_brings() {
         skip!("its process has another name");
     }
     repelled("untraceable", &[], |runtime| traces_an_exec(runtime, &["CAP_KILL", "CAP_DAC_READ_SEARCH"]));
+}
+
+/// The attacker of the next test, which this very program is, in the container: it waits for the next pid to appear, takes
+/// hold of its process and looks whether that may do more than itself.
+#[test]
+fn the_tracer() {
+    if std::env::var_os("ATTACK_TRACER").is_none() {
+        return;
+    }
+    let permitted = |pid: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:\t"));
+        line.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0)
+    };
+    // The last number of a process or thread in this namespace: proc_loadavg(5).
+    let last_pid = || -> i32 {
+        let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        text.split_whitespace().last().and_then(|pid| pid.parse().ok()).unwrap_or(0)
+    };
+    let own = permitted("self");
+    let (mut next, mut missed) = (last_pid() + 1, 0u64);
+    println!("\nup");
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: plain numbers; what is traced is let go of again.
+    let ptrace = |request, pid: i32| unsafe { libc::ptrace(request, pid, nothing, nothing) };
+    let end = std::time::Instant::now() + 10 * LIMIT;
+    while std::time::Instant::now() < end {
+        if ptrace(libc::PTRACE_SEIZE, next) != 0 {
+            missed += 1;
+            if missed % 200 == 0 {
+                next = next.max(last_pid() + 1);
+            }
+            continue;
+        }
+        ptrace(libc::PTRACE_INTERRUPT, next);
+        // SAFETY: no status is asked for.
+        unsafe { libc::waitpid(next, std::ptr::null_mut(), libc::__WALL) };
+        let theirs = permitted(&next.to_string());
+        ptrace(libc::PTRACE_DETACH, next);
+        if theirs & !own != 0 {
+            println!("\nwon {theirs:x}");
+            return;
+        }
+        next += 1;
+    }
+}
+
+/// The same as before, by a process with CAP_SYS_PTRACE, from which no process of its user namespace can hide: there must be
+/// nothing to win. What docker does by default, a filter without noNewPrivileges, makes it harder.
+fn wins_by_tracing(runtime: &Runtime, no_new_privileges: bool) -> bool {
+    let c = Container::new(&["/tracer", "--exact", "descriptors::the_tracer", "--nocapture"]).by(runtime);
+    fs::copy("/proc/self/exe", c.rootfs("/tracer")).expect("copy this program");
+    let c = c.with(|config| {
+        set_capabilities(&mut config["process"], &["CAP_SYS_PTRACE", "CAP_KILL"]);
+        config["process"]["env"].as_array_mut().unwrap().push(json!("ATTACK_TRACER=1"));
+        config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]});
+    });
+    let mut lines = c.up_with_lines();
+    lines.until("\nup\n");
+    for _ in 0..tries().div_ceil(3) {
+        // Once it has won the attacker ends, and its container with it.
+        c.exec_with(&[], &["true"]);
+        if readable_within(lines.reader(), std::time::Duration::ZERO) {
+            break;
+        }
+    }
+    c.on_id(&["delete", "--force"]).ok();
+    let won = std::iter::from_fn(|| lines.next()).find(|line| line.starts_with("won"));
+    eprintln!("{runtime:?}, {no_new_privileges}: {won:?}");
+    won.is_some()
+}
+
+#[test]
+fn a_process_with_cap_sys_ptrace_wins_nothing_by_tracing_what_exec_brings() {
+    if is_reference() {
+        skip!("it succeeds on runc");
+    }
+    for no_new_privileges in [true, false] {
+        repelled("late-fork", &[], |runtime| wins_by_tracing(runtime, no_new_privileges));
+    }
 }
 
 /// Nothing of the host is open in what runs inside, whatever the caller has open.

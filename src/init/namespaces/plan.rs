@@ -175,6 +175,11 @@ pub fn clock_offsets(offsets: &HashMap<String, LinuxTimeOffset>, namespaces: &Na
 /// A session and, unless kept, a session keyring of its own.
 pub fn session(keyring: Option<&str>, draft: &mut Draft) -> Result<()> {
     draft.step(Step::NewSession {});
+    session_keyring(keyring, draft)
+}
+
+/// The keyring alone, which a child keeps.
+pub fn session_keyring(keyring: Option<&str>, draft: &mut Draft) -> Result<()> {
     if let Some(id) = keyring {
         let name = text("container id", format!("_ses.{id}"))?;
         draft.step(Step::NewKeyring { name: Text(&name) });

@@ -20,6 +20,7 @@ pub fn run(step: Step, context: &mut Context) -> Result<(), Failure> {
         Step::Open { receiver, rows, columns, uid } => open(context.fd(receiver), (rows, columns), uid, context),
         Step::MountConsole {} => mount_console(context),
         Step::Attach {} => attach(context),
+        Step::Control {} => Ok(sys::ioctl(0, TIOCSCTTY, 0).map(drop)?),
     }
 }
 

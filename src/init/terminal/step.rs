@@ -11,5 +11,7 @@ wire! {
         MountConsole {} = 1,
         /// Make the terminal stdin, stdout, stderr and the controlling terminal.
         Attach {} = 2,
+        /// Make stdin the controlling terminal of a session that was begun after that.
+        Control {} = 3,
     }
 }
