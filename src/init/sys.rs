@@ -2,7 +2,6 @@
 //!
 //! Each function is the call of its name in section 2 of the manual; errors are positive errno values.
 
-#[cfg(not(fuzzing))]
 use core::arch::asm;
 use core::ffi::CStr;
 

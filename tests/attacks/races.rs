@@ -2,9 +2,14 @@
 //! made: thousands of tries, of which not one may come out elsewhere than a look at a quiet image would.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
 
 use crate::common::bundle::push;
 use crate::common::terminal::ConsoleSocket;
@@ -21,10 +26,19 @@ fn exchange_while<T>(a: &Path, b: &Path, act: impl FnOnce() -> T) -> T {
                 let _ = nix::fcntl::renameat2(nix::fcntl::AT_FDCWD, a, nix::fcntl::AT_FDCWD, b, flags);
             }
         });
-        let result = act();
-        done.store(true, Ordering::Relaxed);
-        result
+        // Also when the act panics, or the scope would wait for ever.
+        let _end = Ends(&done);
+        act()
     })
+}
+
+/// Says that something is done when it goes out of scope.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Whether one of many runs of a container gives the attacker what `won` looks for.
@@ -216,4 +230,32 @@ fn tmpcopyup_copies_nothing_of_the_host_whatever_changes_places() {
         });
         assert!(!won, "{entry}");
     }
+}
+
+/// A command whose interpreter is missing changes places with a FIFO: init, which reads the script's first line to name the
+/// interpreter, must not wait for somebody who writes.
+#[test]
+fn a_script_that_changes_places_with_a_fifo_holds_nobody_up() {
+    let c = Container::new(&["/volume/script"]);
+    let volume = c.dir.join("volume");
+    fs::create_dir(&volume).unwrap();
+    fs::write(volume.join("script"), "#!/no/such/interpreter\n").unwrap();
+    nix::unistd::mkfifo(&volume.join("fifo"), Mode::S_IRWXU).unwrap();
+    fs::set_permissions(volume.join("script"), Permissions::from_mode(0o755)).unwrap();
+    let c = c.with(|config| {
+        let mount = json!({"destination": "/volume", "type": "bind", "source": volume, "options": ["rbind"]});
+        push(&mut config["mounts"], mount);
+    });
+    exchange_while(&volume.join("script"), &volume.join("fifo"), || {
+        for n in 0..tries() {
+            let mut child = c.command(&c.words("run", &[])).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let ended = ends_within(&pidfd(child.id() as i32).unwrap(), Duration::from_secs(30));
+            if !ended {
+                c.runtime(&["delete", "--force", &c.id]);
+                let _ = child.kill();
+            }
+            child.wait().unwrap();
+            assert!(ended, "held up at try {n}");
+        }
+    });
 }

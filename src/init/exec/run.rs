@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use linux_raw_sys::errno::{EACCES, EISDIR, ENOENT, EPERM};
-use linux_raw_sys::general::{AT_EACCESS, AT_FDCWD, X_OK};
+use linux_raw_sys::general::{AT_EACCESS, AT_FDCWD, O_NOCTTY, O_NONBLOCK, X_OK};
 
 use super::step::Step;
 use crate::context::{Context, PathBuffer, text_of};
@@ -111,7 +111,8 @@ fn become_command(context: &mut Context) -> Result<(), Failure> {
     let errno = sys::execve(path, context.arguments, context.environment);
     // A file that is there and still is "not found": its interpreter is not.
     let missing = errno == ENOENT as i32 && sys::access(path, 0, 0).is_ok();
-    if missing && let Ok(file) = sys::open(AT_FDCWD, path, 0, 0) {
+    // Something else may be in its place by now: a FIFO must not hold this process up, a terminal not become its own.
+    if missing && let Ok(file) = sys::open(AT_FDCWD, path, O_NONBLOCK | O_NOCTTY, 0) {
         let read = sys::read(file, &mut context.detail[..127]).unwrap_or(0);
         let line = context.detail[..read].iter().position(|&b| b == b'\n').unwrap_or(read);
         let end = if context.detail.starts_with(b"#!") { line } else { 0 };

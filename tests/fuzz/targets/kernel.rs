@@ -12,7 +12,7 @@ use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
 use linux_raw_sys::errno as e;
 use linux_raw_sys::general as k;
 
-use crate::step::{FAILED, Head, Step};
+use crate::step::{FAILED, Head, LISTENER, Step};
 use crate::sys::Outcome;
 use crate::wire::{Bytes, List, Reader, Sink, Wire};
 
@@ -52,6 +52,8 @@ struct Kernel {
     mapped: usize,
     /// What went to the runtime.
     sent: Vec<u8>,
+    /// The address of the word that the program waits on once it has loaded a filter with a listener.
+    release: usize,
 }
 
 thread_local! {
@@ -184,8 +186,21 @@ impl Kernel {
             k::__NR_exit_group => panic!("the program ended by itself"),
             k::__NR_sendto => {
                 // SAFETY: the program says that the bytes are there.
-                self.sent.extend_from_slice(unsafe { std::slice::from_raw_parts(a[1] as *const u8, a[2]) });
+                let bytes = unsafe { std::slice::from_raw_parts(a[1] as *const u8, a[2]) };
+                if let ([LISTENER, _, _, _, _], address) = bytes.split_at(5.min(bytes.len())) {
+                    self.release = address.try_into().map_or(0, u64::from_le_bytes) as usize;
+                }
+                self.sent.extend_from_slice(bytes);
                 Ok(a[2])
+            }
+            k::__NR_seccomp => {
+                // The runtime has fetched the listener, and lets the program go on.
+                let word = std::mem::take(&mut self.release) as *mut u32;
+                if !word.is_null() {
+                    // SAFETY: the program has told where the word is that it waits on.
+                    unsafe { word.write(1) };
+                }
+                Ok(self.fd())
             }
             k::__NR_write => Ok(a[2]),
             // Mounts that are stacked come to an end.
