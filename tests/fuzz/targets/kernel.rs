@@ -252,8 +252,8 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     head.write(&mut plan);
     plan.extend_from_slice(steps);
     let length = plan.len();
-    // The calls of the start, which maps the plan and the page, always succeed: nothing is done without them.
-    let answers = [&[0, 0, 0][..], answers].concat();
+    // The calls of the start, which maps the plan and the page and names the process, always succeed: nothing is done without.
+    let answers = [&[0, 0, 0, 0][..], answers].concat();
     let mut kernel = Kernel::default();
     (kernel.plan, kernel.answers) = (plan, answers);
     KERNEL.set(kernel);
