@@ -94,12 +94,14 @@ fn every_row_has_a_result_that_says_why_it_is_not_pass() {
     for row in rows(&document()) {
         let (result, why) = row.here.split_once(": ").unwrap_or((&row.here, ""));
         let tested = named(&row.tests).next().is_some();
-        let right = match result {
-            "pass" => tested && why.is_empty(),
-            "VM" | "differs" => tested && why.len() > 3,
-            "n/a" => why.len() > 3,
-            _ => false,
-        };
+        let unfinished = ["not yet", "TODO", "until it is there", "later"].iter().any(|word| why.contains(word));
+        let right = !unfinished
+            && match result {
+                "pass" => tested && why.is_empty(),
+                "VM" | "differs" => tested && why.len() > 3,
+                "n/a" => why.len() > 3,
+                _ => false,
+            };
         if !right {
             wrong.push(format!("line {}: {}: {:?} by {:?}", row.line, row.clause, row.here, row.tests));
         }

@@ -200,6 +200,22 @@ fn the_agent_of_a_run_answers_its_calls_with_and_without_new_privileges() {
 }
 
 #[test]
+fn the_agent_answers_the_calls_of_start_container_hooks_too() {
+    not_in_runc!("it loads the filter behind its hooks");
+    let (c, path) = asking(&[], |config| config["hooks"]["startContainer"] = json!([{"path": "/probe"}]));
+    let agent = Agent::at(&path);
+    let mut run = c.command(&c.words("run", &[])).spawn().unwrap();
+    let handed = agent.handed();
+    let of_hook = handed.call();
+    assert_eq!(of_hook.number, GETPRIORITY as i32);
+    assert!(handed.answer(&of_hook, Verdict::Continue));
+    let of_program = handed.call();
+    assert_ne!(of_program.pid, of_hook.pid, "the hook is a process of its own");
+    assert!(handed.answer(&of_program, Verdict::Errno(77)));
+    assert_eq!(wait(&mut run, "run"), 77);
+}
+
+#[test]
 fn the_agent_of_a_created_container_hears_of_it_when_it_is_started() {
     let (c, path) = asking(&[], |_| ());
     let agent = Agent::at(&path);
