@@ -209,7 +209,10 @@ fn the_spec_is_runcs_but_for_its_version() {
         assert_eq!(version(&theirs), version(&ours));
         let rest =
             |text: &str| text.split('\n').filter(|line| !line.contains("ociVersion")).collect::<Vec<_>>().join("\n");
-        assert_eq!(rest(&theirs), rest(&ours));
+        // runc before 1.2 lists ambient capabilities that the inheritable ones forbid, of which every run would warn.
+        let (kept, _) = theirs.split_once(",\n\t\t\t\"ambient\"").expect("runc's ambient capabilities");
+        let after = theirs[kept.len()..].split_once(']').expect("their end").1;
+        assert_eq!(rest(&format!("{kept}{after}")), rest(&ours));
         assert!(ours.contains("\t\"ociVersion\": \"1.3.0\",\n"));
     }
 }

@@ -1,24 +1,30 @@
-//! The plan of a container's start: config.json's order of things, and runc's where it says none.
+//! The plan of a container's start: config.json's order of things, and runc's where it says none. `root` has the way from
+//! the host's tree to the container's own, `cgroups` what bounds it from outside, `stops` where init waits for the runtime.
+
+mod cgroups;
+mod root;
+mod stops;
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxResources, Mount, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, Process, Spec};
+
+use stops::Stops;
 
 use super::plan::{IdMaps, Plan, RuntimeStep};
 use super::process::{self, Surroundings};
 use super::{accounts, net_devices};
 use crate::cgroup;
 use crate::init::capabilities::plan::Sets;
-use crate::init::hooks::plan::{self as hooks, Document, Hook, List, Pid};
-use crate::init::lsm::plan::{Labels, mount_label};
+use crate::init::hooks::plan::{self as hooks, Document, Hook, List};
+use crate::init::lsm::plan::Labels;
 use crate::init::namespaces::ids;
 use crate::init::namespaces::plan::{self as namespaces, Namespaces};
 use crate::init::program::Draft;
 use crate::init::user::plan::Limit;
-use crate::init::{attributes, control, devices, exec, mounts, paths, rootfs, sysctls, terminal, user};
+use crate::init::{attributes, control, exec, user};
 use crate::resctrl;
 use crate::seccomp::Listener;
 use crate::{Context, Error, Result};
@@ -209,18 +215,6 @@ impl Planner<'_> {
         })
     }
 
-    /// linux.intelRdt: made before init is, which enters it once it waits.
-    fn class_of_service(&mut self, first: &mut Vec<RuntimeStep>) -> Result<Option<resctrl::Group>> {
-        let Some(rdt) = self.linux.intel_rdt() else { return Ok(None) };
-        if !self.around.look {
-            self.notes.push("linux.intelRdt".to_owned());
-            return Ok(None);
-        }
-        let (steps, group) = resctrl::plan(rdt, self.around.id, self.around.mount_table)?;
-        first.extend(steps.into_iter().map(|step| RuntimeStep::Resctrl(group.root.clone(), step)));
-        Ok(Some(group))
-    }
-
     /// The filter is loaded by `start`, which tells the agent; `create` only looks whether it is there.
     fn serve_agent(
         &self,
@@ -238,23 +232,6 @@ impl Planner<'_> {
             between.insert(between.len() - 1, (ready, RuntimeStep::ConnectAgent(listener.clone())));
         }
         between.push((loaded, RuntimeStep::ServeAgent));
-    }
-
-    /// To whom the container's cgroup is given: with a cgroup namespace of its own and a writable mount of it on cgroup2,
-    /// to the process's user as the host numbers him (config-linux.md, "Cgroup ownership"). Root has it anyway.
-    fn cgroup_owner(&self, place: &cgroup::Place) -> Option<u32> {
-        let uid = self.spec.process().as_ref()?.user().uid();
-        let is_cgroup = |mount: &&Mount| mount.typ().as_deref().is_some_and(|kind| kind.starts_with("cgroup"));
-        let mount = self.spec.mounts().iter().flatten().find(is_cgroup)?;
-        let read_only = mount.options().iter().flatten().any(|option| option == "ro");
-        if !place.is_v2() || !self.namespaces.makes(libc::CLONE_NEWCGROUP) || read_only {
-            return None;
-        }
-        let owner = match self.linux.uid_mappings().as_deref() {
-            Some(mappings) if self.namespaces.has(libc::CLONE_NEWUSER) => ids::host_id(mappings, uid)?,
-            _ => uid,
-        };
-        Some(owner).filter(|owner| *owner != 0)
     }
 
     /// The interfaces that are moved, before init sets what their sysctls may name.
@@ -287,28 +264,6 @@ impl Planner<'_> {
         })
     }
 
-    fn cgroups(&self, first: &mut Vec<RuntimeStep>, draft: &mut Draft) -> Result<Option<cgroup::Place>> {
-        let resources = self.linux.resources().as_ref();
-        let Some(layout) = self.around.cgroups.filter(|_| self.around.look) else {
-            // The device rules alone, which every engine writes, are what runc drops without cgroups.
-            let limits = resources.map(|resources| {
-                let mut limits = resources.clone();
-                limits.set_devices(None);
-                limits
-            });
-            if self.around.look && limits.is_some_and(|limits| limits != LinuxResources::default()) {
-                return Err(Error::invalid("linux.resources: cgroups are disabled, so nothing can be limited"));
-            }
-            return Ok(None);
-        };
-        let path = self.linux.cgroups_path().as_deref();
-        let place = cgroup::place(layout, path, self.around.id)?;
-        let steps = cgroup::plan(&place, resources, self.cgroup_owner(&place))?;
-        first.extend(steps.into_iter().map(RuntimeStep::Cgroup));
-        process::enter_cgroups(&place, draft)?;
-        Ok(Some(place))
-    }
-
     fn id_maps(&self) -> Result<Option<IdMaps>> {
         let uids = self.linux.uid_mappings().as_deref().unwrap_or_default();
         let gids = self.linux.gid_mappings().as_deref().unwrap_or_default();
@@ -332,151 +287,8 @@ impl Planner<'_> {
         Ok(None)
     }
 
-    /// From the host's tree to the container's own, and all that is done there as root.
-    fn root(
-        &self,
-        process: &Process,
-        place: Option<&cgroup::Place>,
-        environment: &[CString],
-        draft: &mut Draft,
-        stops: &mut Stops,
-    ) -> Result<()> {
-        let linux = &self.linux;
-        let masked = linux.masked_paths().as_deref().unwrap_or_default();
-        let read_only = linux.readonly_paths().as_deref().unwrap_or_default();
-        let hostname = self.spec.hostname().as_deref();
-        let domainname = self.spec.domainname().as_deref();
-        namespaces::name_host(&self.namespaces, hostname, domainname, draft)?;
-        let none = HashMap::new();
-        self.refuse_sysctls_of_the_host()?;
-        sysctls::plan::set(linux.sysctl().as_ref().unwrap_or(&none), &self.namespaces, draft)?;
-        if !self.namespaces.has(libc::CLONE_NEWNS) {
-            self.hooks_before_the_root(environment, draft, stops)?;
-            return self.chroot(process, draft);
-        }
-        let root = self.spec.root().as_ref();
-        let parent = self.parent_mount();
-        let root = rootfs::plan::Root {
-            path: &self.rootfs,
-            read_only: root.is_some_and(|root| root.readonly().unwrap_or(false)),
-            propagation: linux.rootfs_propagation().as_deref(),
-            parent: parent.as_deref(),
-            no_pivot: self.around.no_pivot,
-        };
-        root.attach(draft)?;
-        let mounts = self.spec.mounts().as_deref().unwrap_or_default();
-        let cgroups: Vec<_> = place.iter().flat_map(|place| &place.cgroups).filter_map(shown).collect();
-        let scene = mounts::plan::Scene {
-            bundle: self.around.bundle,
-            rootfs: &self.rootfs,
-            look: self.around.look,
-            memory: self.memory_limit(),
-            mount_table: self.around.mount_table,
-            label: mount_label(linux.mount_label().as_deref(), self.around.look)?,
-            user_namespace: self.namespaces.has(libc::CLONE_NEWUSER),
-            cgroups: &cgroups,
-            unified: place.is_some_and(cgroup::Place::is_v2),
-            cgroup_namespace: self.namespaces.has(libc::CLONE_NEWCGROUP),
-        };
-        mounts::plan::mount_all(mounts, &scene, draft)?;
-        let devices = linux.devices().as_deref().unwrap_or_default();
-        let maps = linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref());
-        let devices_scene = devices::plan::Scene {
-            mounts,
-            user_namespace: self.namespaces.has(libc::CLONE_NEWUSER) || self.around.in_user_namespace,
-            maps: maps.filter(|_| !self.around.in_user_namespace),
-            look: self.around.look,
-        };
-        devices::plan::fill(devices, &devices_scene, draft)?;
-        if process.terminal().unwrap_or(false) {
-            terminal::plan::open(process, true, draft)?;
-        }
-        paths::plan::prepare(masked, draft);
-        self.hooks_before_the_root(environment, draft, stops)?;
-        root.enter(draft)?;
-        self.working_directory(process, draft)?;
-        paths::plan::hide(masked, read_only, draft)?;
-        root.seal(draft);
-        Ok(())
-    }
-
     fn hooks(&self, list: List) -> impl Iterator<Item = &Hook> {
         self.hooks.iter().filter(move |hook| hook.list == list)
-    }
-
-    /// The hooks for which everything is mounted and the host's files can still be reached: those of the runtime while
-    /// init waits, then init's own.
-    fn hooks_before_the_root(&self, environment: &[CString], draft: &mut Draft, stops: &mut Stops) -> Result<()> {
-        let Some(told) = &self.told else { return Ok(()) };
-        let of_runtime = self.hooks(List::Prestart).chain(self.hooks(List::CreateRuntime));
-        let of_runtime: Vec<_> = of_runtime.cloned().map(RuntimeStep::Hook).collect();
-        if !of_runtime.is_empty() {
-            draft.step(control::step::Step::AwaitRuntime {});
-            stops.add(draft, of_runtime);
-        }
-        if self.hooks(List::CreateContainer).chain(self.hooks(List::StartContainer)).next().is_some() {
-            told.step(Pid::Own, environment, draft);
-        }
-        self.hooks(List::CreateContainer).try_for_each(|hook| hook.step(None, draft))
-    }
-
-    /// runc makes a missing working directory.
-    fn working_directory(&self, process: &Process, draft: &mut Draft) -> Result<()> {
-        if process.cwd() == Path::new("/") {
-            return Ok(());
-        }
-        let path = crate::init::program::text("process.cwd", process.cwd().as_os_str().as_encoded_bytes())?;
-        draft.step(rootfs::step::Step::MakeDirectory { path: crate::init::wire::Text(&path) });
-        Ok(())
-    }
-
-    /// Without a mount namespace every mount would be the host's: only the root directory is changed.
-    fn chroot(&self, process: &Process, draft: &mut Draft) -> Result<()> {
-        let linux = &self.linux;
-        let asked = [
-            ("mounts", self.spec.mounts().as_ref().is_some_and(|mounts| !mounts.is_empty())),
-            ("root.readonly", self.spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false)),
-            ("linux.maskedPaths", linux.masked_paths().as_ref().is_some_and(|paths| !paths.is_empty())),
-            ("linux.readonlyPaths", linux.readonly_paths().as_ref().is_some_and(|paths| !paths.is_empty())),
-            ("linux.devices", linux.devices().as_ref().is_some_and(|devices| !devices.is_empty())),
-            ("linux.rootfsPropagation", linux.rootfs_propagation().is_some()),
-            ("process.terminal", process.terminal().unwrap_or(false)),
-        ];
-        if let Some((field, _)) = asked.into_iter().find(|(_, asked)| *asked) {
-            return Err(Error::invalid(format!(
-                "{field}: needs a mount namespace of the container's own, or it would change the host's; add one to linux.namespaces"
-            )));
-        }
-        rootfs::plan::chroot(&self.rootfs, draft)
-    }
-
-    fn memory_limit(&self) -> Option<u64> {
-        let memory = self.linux.resources().as_ref()?.memory().as_ref()?;
-        memory.limit().and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0)
-    }
-
-    /// A joined namespace may be the host's own.
-    fn refuse_sysctls_of_the_host(&self) -> Result<()> {
-        if !self.around.look || self.linux.sysctl().as_ref().is_none_or(HashMap::is_empty) {
-            return Ok(());
-        }
-        for (kind, path) in &self.namespaces.joined {
-            let own = namespaces::own_file(*kind);
-            let inode = |path: &Path| std::fs::metadata(path).map(|found| found.ino()).ok();
-            if inode(path).is_some() && inode(path) == inode(Path::new(&own)) {
-                return Err(Error::invalid(format!(
-                    "linux.sysctl: the namespace {} that the container joins is the host's own, which it would change",
-                    path.display()
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// The mount point that holds the rootfs.
-    fn parent_mount(&self) -> Option<PathBuf> {
-        let points = mounts::plan::mount_points(self.around.mount_table);
-        points.filter(|point| self.rootfs.starts_with(point)).max_by_key(|point| point.as_os_str().len())
     }
 
     /// The capabilities that can be given: of a user namespace of its own a process has all.
@@ -535,51 +347,4 @@ pub fn is_supported(spec: &Spec) -> bool {
     let linux = spec.linux().clone().unwrap_or_else(no_linux);
     let namespaces = Namespaces::read(linux.namespaces().as_deref().unwrap_or_default());
     namespaces.is_ok() && hooks::read(spec.hooks().as_ref(), false).is_ok()
-}
-
-/// Where init waits for the runtime, and what the runtime does meanwhile, in the order of init's steps.
-#[derive(Default)]
-struct Stops(Vec<Stop>);
-
-/// One such place, behind a step of init that waits.
-struct Stop {
-    /// After how many of init's steps.
-    after: usize,
-    /// The runtime's steps while init waits there.
-    meanwhile: Vec<RuntimeStep>,
-}
-
-impl Stops {
-    /// Adds a stop at the step that was added to the draft last.
-    fn add(&mut self, draft: &Draft, meanwhile: Vec<RuntimeStep>) {
-        self.0.push(Stop { after: draft.len(), meanwhile });
-    }
-
-    /// The runtime's steps while init does its own: after how many of init's each comes.
-    fn order(self, forks: bool, late_maps: Option<(&IdMaps, usize)>) -> Vec<(usize, RuntimeStep)> {
-        let mut between = vec![(0, RuntimeStep::Record)];
-        let mut add = |after, meanwhile: Vec<RuntimeStep>| {
-            between.push((after, RuntimeStep::AwaitInit));
-            between.extend(meanwhile.into_iter().map(|step| (after, step)));
-            between.push((after, RuntimeStep::Release));
-        };
-        if let Some((maps, after)) = late_maps {
-            add(after, vec![RuntimeStep::MapIds(maps.clone())]);
-        }
-        // Init may have gone on as another process since it was recorded.
-        let mut unrecorded = forks;
-        for Stop { after, mut meanwhile } in self.0 {
-            if std::mem::take(&mut unrecorded) {
-                meanwhile.insert(0, RuntimeStep::Record);
-            }
-            add(after, meanwhile);
-        }
-        between
-    }
-}
-
-/// A cgroup as the container sees it: the directory's name, and what is bound there. runc shows no cgroup2 beside v1.
-fn shown(cgroup: &cgroup::Cgroup) -> Option<(String, PathBuf)> {
-    let name = cgroup.hierarchy.strip_prefix("name=").unwrap_or(&cgroup.hierarchy);
-    (cgroup.version == cgroup::Version::V1).then(|| (name.to_owned(), cgroup.dir().into()))
 }
