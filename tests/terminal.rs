@@ -4,6 +4,7 @@
 mod common;
 
 use std::io::Write;
+use std::os::fd::AsRawFd;
 
 use common::terminal::{ConsoleSocket, control, lines_of, pty, resize};
 use common::*;
@@ -94,5 +95,24 @@ fn terminals_and_console_sockets_come_together_or_are_refused() {
     c.try_create().fails(1, &["console socket"]);
     c.runtime(&c.words("run", &["--detach"])).fails(1, &["console socket"]);
     c.runtime(&c.words("create", &["--console-socket", "/nowhere.sock"])).fails(1, &["/nowhere.sock"]);
+    before.assert_nothing_new();
+}
+
+/// As a driver's socket is when the driver hangs: its queue is full. A race of 5000 tries found `create` waiting there.
+#[test]
+fn a_console_socket_that_accepts_nothing_is_not_waited_for_without_end() {
+    if is_reference() {
+        skip!("runc waits for ever");
+    }
+    let c = Container::idle().with(|config| config["process"]["terminal"] = json!(true));
+    let path = c.dir.join("console.sock");
+    let (family, kind) = (nix::sys::socket::AddressFamily::Unix, nix::sys::socket::SockType::Stream);
+    let socket = nix::sys::socket::socket(family, kind, nix::sys::socket::SockFlag::SOCK_CLOEXEC, None).unwrap();
+    nix::sys::socket::bind(socket.as_raw_fd(), &nix::sys::socket::UnixAddr::new(&path).unwrap()).unwrap();
+    nix::sys::socket::listen(&socket, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let _first = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let before = c.leftovers();
+    let output = c.runtime(&c.words("create", &["--console-socket", path.to_str().unwrap()]));
+    output.fails(1, &["--console-socket", "it accepts no connection"]);
     before.assert_nothing_new();
 }

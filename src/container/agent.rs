@@ -74,11 +74,7 @@ impl Agent {
     /// Connects, for no longer than a full queue of the agent may take.
     pub fn connect(listener: &Listener) -> Result<Self> {
         let connection = net::connect_path_within(&listener.path, PATIENCE);
-        let connection = connection.map_err(|error| {
-            let busy = if error.errno() == Some(Errno::EAGAIN as i32) { " (it accepts no connection)" } else { "" };
-            let message = format!("{error}{busy}");
-            error.reworded(message).context(at(&listener.path))
-        })?;
+        let connection = connection.map_err(|error| error.context(at(&listener.path)))?;
         Ok(Self { connection, path: listener.path.clone(), metadata: listener.metadata.clone() })
     }
 

@@ -378,7 +378,8 @@ pub fn hand_out(process: &Spawned, pid_file: Option<&Path>, pidfd_socket: Option
             .map_err(|error| error.context(format!("write pid file {}", path.display())))?;
     }
     if let Some(path) = pidfd_socket {
-        let socket = crate::sys::net::connect_path(path).map_err(|error| error.context("--pidfd-socket"))?;
+        let socket = crate::sys::net::connect_path_within(path, super::PATIENCE);
+        let socket = socket.map_err(|error| error.context("--pidfd-socket"))?;
         crate::sys::net::send_descriptor(socket.as_fd(), b"pidfd", process.process.as_fd())
             .context(|| format!("--pidfd-socket: send the pidfd to {}", path.display()))?;
     }

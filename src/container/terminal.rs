@@ -12,6 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
+use super::PATIENCE;
 use crate::sys::spawn::Spawned;
 use crate::sys::{self, inherited, net};
 use crate::{Context, Error, Result};
@@ -41,9 +42,9 @@ pub fn adopt_size(process: &mut oci_spec::runtime::Process) {
     }
 }
 
-/// Connects to the socket that receives a terminal.
+/// Connects to the socket that receives a terminal; one whose queue is full is not waited for without an end.
 pub fn connect(path: &Path) -> Result<OwnedFd> {
-    net::connect_path(path).map_err(|error| error.context("--console-socket"))
+    net::connect_path_within(path, PATIENCE).map_err(|error| error.context("--console-socket"))
 }
 
 /// A terminal that this process passes through; its master arrives on a socket.

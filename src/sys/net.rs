@@ -27,7 +27,13 @@ pub fn connect_path_within(path: &Path, limit: Duration) -> Result<OwnedFd> {
     let stream =
         socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context(|| "make a socket")?;
     setsockopt(&stream, sockopt::SendTimeout, &TimeVal::milliseconds(limit.as_millis() as i64))?;
-    connect_to(&stream, path)?;
+    connect_to(&stream, path).map_err(|error| match error.errno() {
+        Some(libc::EAGAIN) => {
+            let message = format!("{error} (it accepts no connection)");
+            error.reworded(message)
+        }
+        _ => error,
+    })?;
     Ok(stream)
 }
 

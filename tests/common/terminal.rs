@@ -43,6 +43,13 @@ impl ConsoleSocket {
         Self { path: path.to_owned(), listener: UnixListener::bind(path).expect("bind a console socket") }
     }
 
+    /// Lets go of everybody who has connected, and of the masters that they sent.
+    pub fn accept_all(&self) {
+        while readable_within(&self.listener, std::time::Duration::ZERO) {
+            drop(self.listener.accept().expect("accept"));
+        }
+    }
+
     /// Its path as an option's value.
     pub fn text(&self) -> &str {
         self.path.to_str().expect("a text path")
