@@ -55,7 +55,7 @@ demo: deps-demo build fixtures ## one container, shown from the inside and the o
 # --show-output prints what a test printed after its binary has ended, test by test, so SKIP lines of tests that run
 # at the same time do not mix.
 # A test program that hangs is ended and shown: each has TEST_LIMIT seconds, of which the longest takes a tenth.
-TEST_LIMIT ?= 600
+TEST_LIMIT ?= 900
 limited = CARGO_TARGET_$(shell tr a-z- A-Z_ <<< $(TRIPLE))_RUNNER="$(CURDIR)/tests/limited $(TEST_LIMIT)"
 # Only when asked for, since tests that inject faults need the debug build that cargo makes for them.
 other = $(if $(filter file,$(origin NFRUN)),,NFRUN_TEST_BINARY=$(NFRUN))
