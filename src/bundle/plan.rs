@@ -1,10 +1,12 @@
 //! The plan: one ordered list of steps, each with its side. `plan` prints it, create and exec carry it out.
 
 use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
 
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
+use super::notify::{SOCKET, ServiceManager};
 use crate::cgroup;
 use crate::init::hooks::plan::Hook;
 pub use crate::init::namespaces::ids::IdMaps;
@@ -22,6 +24,15 @@ use crate::sys::sched::{IoPriority, Scheduling};
 pub enum RuntimeStep {
     /// Make the state directory, take its lock and write the undo record.
     MakeState,
+    /// Connect to the service manager that waits for the container's readiness: NOTIFY_SOCKET.
+    MeetManager(ServiceManager),
+    /// Make the directory of the socket to which the container tells its readiness.
+    MakeNotify {
+        /// The directory.
+        directory: PathBuf,
+        /// Whether to listen already; otherwise `start` does.
+        listens: bool,
+    },
     /// A step of the cgroup family.
     Cgroup(cgroup::Step),
     /// A step about a class of service of the processor's caches and memory bandwidth, on a resctrl mounted there.
@@ -77,6 +88,13 @@ impl Display for RuntimeStep {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::MakeState => f.write_str("make the state directory and write the undo record"),
+            Self::MeetManager(manager) => {
+                write!(f, "connect to the service manager at {} (NOTIFY_SOCKET)", manager.address())
+            }
+            Self::MakeNotify { directory, listens: false } => write!(f, "make directory {}", directory.display()),
+            Self::MakeNotify { directory, listens: true } => {
+                write!(f, "make directory {0} and listen at {0}/{SOCKET}", directory.display())
+            }
             Self::Cgroup(step) => step.fmt(f),
             Self::Resctrl(_, step) => step.fmt(f),
             Self::Open(_, source) => source.fmt(f),

@@ -11,7 +11,7 @@ pub(super) static COMMAND: Command = Command {
     name: "run",
     about: "Create and start a container, wait for its end, and delete it.",
     details: "Signals are passed on to the container's process. The exit code is the process's own, or 128+N when \
-              signal N ended it.",
+              signal N ended it. With $NOTIFY_SOCKET, --detach returns once the container is ready: sd_notify(3).",
     usage: "ID",
     flags: &[
         &BUNDLE,

@@ -8,7 +8,7 @@ use crate::container;
 pub(super) static COMMAND: Command = Command {
     name: "start",
     about: "Start the process of a created container.",
-    details: "",
+    details: "With $NOTIFY_SOCKET, which create had as well, it returns once the container is ready: sd_notify(3).",
     usage: "ID",
     flags: &[],
     words: (1, 1),

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::agent::{self, Agent, Subject};
 use super::launch::Launch;
-use super::store::{self, Directory, Locked, START_SOCKET, State};
+use super::notify::{self, Notifier};
+use super::store::{self, Directory, Locked, NOTIFY, START_SOCKET, State};
 use super::{
     CgroupManager, ContainerId, CreateOptions, Globals, Status, attributes, cleanup, fault, hooks, identity, links,
     terminal,
 };
 use crate::bundle::create::{Circumstances, Planned};
+use crate::bundle::notify::{Notify, ServiceManager};
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::{self, Config, Plan};
 use crate::init::hooks::plan::{Document, Hook, List, Pid};
@@ -61,6 +63,8 @@ fn make_plan(
     let in_user_namespace = look && crate::sys::in_user_namespace();
     let may_do_without = in_user_namespace && !path_given;
     let layout = host_cgroups(globals, &table, look, may_do_without)?;
+    let notify = ServiceManager::from_environment()?
+        .map(|manager| Notify { manager, directory: globals.root.join(id.as_str()).join(NOTIFY) });
     let around = Circumstances {
         id: id.as_str(),
         bundle: &config.bundle,
@@ -69,6 +73,7 @@ fn make_plan(
         no_pivot: options.no_pivot,
         new_keyring: !options.no_new_keyring,
         waits,
+        notify: notify.as_ref(),
         in_user_namespace,
         look,
         listen_fds: Launch::listen_fds(),
@@ -110,6 +115,10 @@ pub struct Creation<'a> {
     recorded: Option<Identity>,
     /// The network namespaces that are held.
     networks: Option<Networks>,
+    /// The service manager, connected, until the container has its socket.
+    manager: Option<(ServiceManager, OwnedFd)>,
+    /// Then who waits for the container.
+    notifier: Option<Notifier>,
 }
 
 /// A container whose init is set up, and runs or waits for `start`.
@@ -122,6 +131,8 @@ pub struct Created {
     pub poststart: Vec<Hook>,
     /// What they are told.
     pub told: Option<Document>,
+    /// Who waits for the process to be ready.
+    pub notifier: Option<Notifier>,
 }
 
 impl<'a> Creation<'a> {
@@ -134,7 +145,19 @@ impl<'a> Creation<'a> {
         waits: bool,
     ) -> Result<Self> {
         let planned = make_plan(globals, id, options, config, waits, true)?;
-        Ok(Self { id, options, config, globals, planned, locked: None, record: None, recorded: None, networks: None })
+        Ok(Self {
+            id,
+            options,
+            config,
+            globals,
+            planned,
+            locked: None,
+            record: None,
+            recorded: None,
+            networks: None,
+            manager: None,
+            notifier: None,
+        })
     }
 
     /// Carries the plan out. On any error nothing is left.
@@ -142,7 +165,8 @@ impl<'a> Creation<'a> {
         let outcome = self.perform(console);
         match (outcome, self.locked.take()) {
             (Ok(init), Some(locked)) => {
-                Ok(Created { init, locked, poststart: self.planned.poststart, told: self.planned.told })
+                let Planned { poststart, told, .. } = self.planned;
+                Ok(Created { init, locked, poststart, told, notifier: self.notifier })
             }
             (Ok(_), None) => Err(Error::new("the plan made no state directory")),
             (Err(error), None) => Err(error),
@@ -166,6 +190,8 @@ impl<'a> Creation<'a> {
             log::debug!("{}: step {number}: {step}", self.id);
             match step {
                 RuntimeStep::MakeState => self.make_state(&plan)?,
+                RuntimeStep::MeetManager(manager) => self.manager = Some((manager.clone(), notify::connect(manager)?)),
+                RuntimeStep::MakeNotify { directory, listens } => self.make_notify(directory, *listens)?,
                 RuntimeStep::Cgroup(step) => identities.extend(made.run(step)?),
                 RuntimeStep::Resctrl(_, resctrl::Step::Enter(group)) => group.enter(launch.init()?.pid)?,
                 RuntimeStep::Resctrl(root, step) => {
@@ -220,6 +246,14 @@ impl<'a> Creation<'a> {
         }
         fault::point();
         launch.finish(&plan)
+    }
+
+    fn make_notify(&mut self, directory: &Path, listens: bool) -> Result<()> {
+        notify::make_directory(directory)?;
+        if let (true, Some((manager, connection))) = (listens, self.manager.take()) {
+            self.notifier = Some(Notifier::listen(directory, manager, connection)?);
+        }
+        Ok(())
     }
 
     /// Notes a poststop hook, with what it will be told once nobody else knows that any more.

@@ -55,7 +55,7 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
     let (console, terminal) = Terminal::open(tty, options.console_socket.as_deref())?;
     let started = start(&plan, options, init, console, place.as_ref(), &state)?;
     match foreground {
-        Some(foreground) => foreground.wait(&started, terminal),
+        Some(foreground) => foreground.wait(&started, terminal, None),
         None => Ok(0),
     }
 }

@@ -69,6 +69,7 @@ impl Launch {
     pub fn open(&mut self, slot: u32, source: &Source) -> Result<()> {
         let fd = match source {
             Source::HiddenTree { path } => hidden_tree(path)?,
+            Source::NotifyDirectory { path } => slave_tree(path)?,
             Source::Device(node) => {
                 device_node::make(node).map_err(|error| error.context(format!("linux.devices: {source}")))?
             }
@@ -317,9 +318,7 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// A mount for a user namespace whose root cannot reach it. It must not be a peer of the host's, and nothing of it may
 /// be locked, since attached from outside it would not be.
 fn hidden_tree(path: &Path) -> Result<OwnedFd> {
-    let tree =
-        sys::mount::clone_tree(CWD, &c_path(path)?).context(|| format!("open {} to mount it", path.display()))?;
-    sys::mount::make_slave(tree.as_fd()).context(|| format!("make the mount of {} a slave", path.display()))?;
+    let tree = slave_tree(path)?;
     let locks = FsFlags::ST_RDONLY | FsFlags::ST_NOSUID | FsFlags::ST_NODEV | FsFlags::ST_NOEXEC;
     let flags = nix::sys::statvfs::fstatvfs(&tree).context(|| format!("look at {}", path.display()))?.flags();
     if flags.intersects(locks) {
@@ -328,6 +327,14 @@ fn hidden_tree(path: &Path) -> Result<OwnedFd> {
             path.display()
         )));
     }
+    Ok(tree)
+}
+
+/// A clone of what is mounted at a path that is no peer of it.
+fn slave_tree(path: &Path) -> Result<OwnedFd> {
+    let tree =
+        sys::mount::clone_tree(CWD, &c_path(path)?).context(|| format!("open {} to mount it", path.display()))?;
+    sys::mount::make_slave(tree.as_fd()).context(|| format!("make the mount of {} a slave", path.display()))?;
     Ok(tree)
 }
 

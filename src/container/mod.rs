@@ -17,6 +17,7 @@ mod identity;
 mod launch;
 mod links;
 mod map_mount;
+mod notify;
 mod run;
 mod signal;
 mod start;

@@ -21,7 +21,7 @@ pub fn run(globals: &Globals, id: &ContainerId, create: &CreateOptions, run: Run
     let creation = Creation::begin(globals, id, create, &config, false)?;
     let foreground = if run.detach { None } else { Some(Foreground::begin(!run.no_subreaper)?) };
     let (console, terminal) = Terminal::open(tty, create.console_socket.as_deref())?;
-    let Created { init, locked, poststart, told } = creation.carry_out(console)?;
+    let Created { init, locked, poststart, told, notifier } = creation.carry_out(console)?;
     // Others may work on the container while it runs.
     drop(locked);
     if let Some(told) = told
@@ -32,8 +32,14 @@ pub fn run(globals: &Globals, id: &ContainerId, create: &CreateOptions, run: Run
         }
         return Err(error);
     }
-    let Some(foreground) = foreground else { return Ok(0) };
-    let code = foreground.wait(&init, terminal);
+    let Some(foreground) = foreground else {
+        // The container runs, whoever knows of it.
+        if let Some(Err(error)) = notifier.map(|notifier| notifier.wait(init.pid, init.process.as_fd())) {
+            log::warn!("{error}");
+        }
+        return Ok(0);
+    };
+    let code = foreground.wait(&init, terminal, notifier);
     if !run.keep {
         remove(globals, id)?;
     }

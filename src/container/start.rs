@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use super::agent::{Agent, Subject};
 use super::identity::Outcome;
+use super::notify::Notifier;
 use super::store::{START_SOCKET, State};
 use super::{ContainerId, Globals, PATIENCE, Status, fault, hooks, identity, status};
 use crate::init::program::describe_failure;
@@ -25,6 +26,7 @@ pub fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
         return Err(refuse("cannot start a container that has stopped"));
     };
     fault::point();
+    let notifier = Notifier::for_start(&locked.directory)?;
     let socket = locked.directory.join(START_SOCKET);
     let mut stream = UnixStream::from(crate::sys::net::connect_path(&socket)?);
     let agent = state.agent.as_ref().map(Agent::connect).transpose()?;
@@ -42,7 +44,8 @@ pub fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
     }
     // A hook may ask for the container.
     drop(locked);
-    poststart(&state)
+    poststart(&state)?;
+    notifier.map_or(Ok(()), |notifier| notifier.wait(state.init.pid, init.as_fd()))
 }
 
 fn poststart(state: &State) -> Result<()> {

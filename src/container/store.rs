@@ -100,6 +100,9 @@ pub const NETWORK: &std::ffi::CStr = c"netns";
 /// See [`NETWORK`].
 pub const HOME_NETWORK: &std::ffi::CStr = c"netns.home";
 
+/// The directory of the socket to which the container tells that it is ready: see `notify`.
+pub const NOTIFY: &str = "notify";
+
 /// "container does not exist", as drivers parse it.
 pub fn no_such_container(id: &ContainerId) -> Error {
     Error::new(format!("container does not exist: {id}")).kind_of(Kind::NoSuchContainer)
@@ -252,6 +255,19 @@ impl Directory {
         }
     }
 
+    /// Removes the directory that the container's socket is in. A container that may mount can have made it writable, and
+    /// left something there.
+    fn remove_notify(&self) -> Result<()> {
+        match nix::unistd::unlinkat(&self.fd, NOTIFY, nix::unistd::UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::ENOTEMPTY) => {
+                let path = self.join(NOTIFY);
+                std::fs::remove_dir_all(&path).context(|| format!("remove {}", path.display()))
+            }
+            Err(errno) => Err(errno).context(|| format!("remove {}", self.join(NOTIFY).display())),
+        }
+    }
+
     /// Whether the container's removal has begun.
     pub fn is_being_removed(&self) -> bool {
         nix::sys::stat::fstatat(&self.fd, DELETED, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
@@ -282,6 +298,7 @@ impl AsFd for Directory {
 impl Locked {
     /// Removes the directory with all that is in it; the record goes last, so that an interrupted removal is finished.
     pub fn remove(self) -> Result<()> {
+        self.directory.remove_notify()?;
         for name in [STATE, TEMPORARY, DELETED, c"start", UPDATE, NETWORK, HOME_NETWORK, crate::undo::FILE] {
             self.directory.remove_file(name)?;
         }

@@ -13,6 +13,7 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::PATIENCE;
+use super::notify::Notifier;
 use crate::sys::spawn::Spawned;
 use crate::sys::{self, inherited, net};
 use crate::{Context, Error, Result};
@@ -85,12 +86,21 @@ impl Foreground {
         Ok(Self { signals, before })
     }
 
-    /// Waits for the process and returns its exit code, 128+N for signal N.
-    pub fn wait(self, process: &Spawned, terminal: Option<Terminal>) -> Result<u8> {
+    /// Waits for the process and returns its exit code, 128+N for signal N. Meanwhile a service manager is told once it
+    /// is ready.
+    pub fn wait(self, process: &Spawned, terminal: Option<Terminal>, mut notifier: Option<Notifier>) -> Result<u8> {
         let mut relay = terminal.map(Relay::begin).transpose()?;
         loop {
             // A signal that came before this look is still in the descriptor.
-            if let Some(code) = reap(process.pid)? {
+            let ended = reap(process.pid)?;
+            if let Some(told) = &mut notifier
+                // The service's main process stays this one, whose end has the exit code.
+                && let Err(error) = told.advance(std::process::id() as i32)
+            {
+                log::warn!("{error}");
+                notifier = None;
+            }
+            if let Some(code) = ended {
                 if let Some(relay) = &mut relay {
                     relay.drain();
                 }
@@ -100,6 +110,10 @@ impl Foreground {
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
                 PollFd::new(process.process.as_fd(), PollFlags::POLLIN),
             ];
+            if let Some(notifier) = &notifier {
+                waited.extend(notifier.waits());
+            }
+            let before = waited.len();
             if let Some(relay) = &relay {
                 waited.extend(relay.waits());
             }
@@ -113,7 +127,7 @@ impl Foreground {
                 forward(signal.ssi_signo as i32, process, relay.as_ref());
             }
             if let Some(relay) = &mut relay {
-                relay.pass(&ready[2..]);
+                relay.pass(&ready[before..]);
             }
         }
     }

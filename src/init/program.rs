@@ -78,6 +78,11 @@ pub enum Source {
         /// The path on the host.
         path: PathBuf,
     },
+    /// A detached clone of the directory of the socket for NOTIFY_SOCKET, for a user namespace.
+    NotifyDirectory {
+        /// The path on the host.
+        path: PathBuf,
+    },
     /// A device on a tmpfs that holds nothing else.
     Device(DeviceNode),
     /// A fresh tmpfs filled with what the rootfs has at its place (`tmpcopyup`).
@@ -135,6 +140,7 @@ impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::HiddenTree { path } => write!(f, "open {} for a user namespace that cannot reach it", path.display()),
+            Self::NotifyDirectory { path } => write!(f, "open {}", path.display()),
             Self::Device(DeviceNode { path, mode, major, minor, uid, gid }) => write!(
                 f,
                 "make device {major}:{minor} mode {:04o} owner {uid}:{gid} on a tmpfs, for {}",

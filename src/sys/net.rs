@@ -55,6 +55,32 @@ pub fn listen_path(path: &Path) -> Result<OwnedFd> {
     Ok(stream)
 }
 
+/// A datagram socket connected to a path, or to a name of the abstract namespace behind `@`: unix(7). Sending waits for
+/// nobody: it fails with EAGAIN.
+pub fn connect_datagram(address: &str) -> Result<OwnedFd> {
+    let datagram = datagram()?;
+    match address.strip_prefix('@') {
+        None => connect_to(&datagram, Path::new(address))?,
+        Some(name) => UnixAddr::new_abstract(name.as_bytes())
+            .and_then(|name| connect(datagram.as_raw_fd(), &name))
+            .context(|| format!("connect to {address}"))?,
+    }
+    Ok(datagram)
+}
+
+/// A datagram socket at a path.
+pub fn bind_datagram(path: &Path) -> Result<OwnedFd> {
+    let datagram = datagram()?;
+    with_short_path(path, |short| Ok(bind(datagram.as_raw_fd(), &UnixAddr::new(short)?)?))
+        .context(|| format!("listen at {}", path.display()))?;
+    Ok(datagram)
+}
+
+fn datagram() -> Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::Datagram, flags, None).context(|| "make a socket")
+}
+
 /// sun_path holds 108 bytes; a longer path goes by its directory's descriptor.
 fn with_short_path(path: &Path, call: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if path.as_os_str().len() < 108 {

@@ -13,6 +13,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, Process, Spec};
 
 use stops::Stops;
 
+use super::notify::Notify;
 use super::plan::{IdMaps, Plan, RuntimeStep};
 use super::process::{self, Surroundings};
 use super::{accounts, net_devices};
@@ -47,6 +48,8 @@ pub struct Circumstances<'a> {
     pub waits: bool,
     /// How many sockets a service manager passes on: LISTEN_FDS.
     pub listen_fds: u32,
+    /// The service manager that waits for the container to be ready, where there is one.
+    pub notify: Option<&'a Notify>,
     /// Whether the caller himself is in a user namespace, whose root the kernel lets make no device.
     pub in_user_namespace: bool,
     /// Whether the host may be looked at; without, what must exist there is left out.
@@ -137,6 +140,9 @@ impl Planner<'_> {
         exec::plan::check(process)?;
         let mut draft = Draft::default();
         let mut first = vec![RuntimeStep::MakeState];
+        if let Some(notify) = self.around.notify {
+            notify.prepare(!self.around.waits, &mut first);
+        }
         first.extend(self.hooks(List::Poststop).cloned().map(RuntimeStep::Defer));
         let mut stops = Stops::default();
         let place = self.cgroups(&mut first, &mut draft)?;
@@ -299,6 +305,9 @@ impl Planner<'_> {
 
     fn environment(&self, process: &Process, home: impl FnOnce() -> Option<String>) -> Result<Vec<CString>> {
         let mut environment = exec::plan::environment(process, home)?;
+        if self.around.notify.is_some() {
+            Notify::tell(&mut environment)?;
+        }
         if self.around.listen_fds > 0 {
             // The process is the first of its pid namespace, or else cannot know its pid beforehand: as runc.
             environment

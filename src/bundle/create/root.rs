@@ -65,6 +65,9 @@ impl Planner<'_> {
             cgroup_namespace: self.namespaces.has(libc::CLONE_NEWCGROUP),
         };
         mounts::plan::mount_all(mounts, &scene, draft)?;
+        if let Some(notify) = self.around.notify {
+            notify.mount(scene.user_namespace, draft)?;
+        }
         let devices = linux.devices().as_deref().unwrap_or_default();
         let maps = linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref());
         let devices_scene = devices::plan::Scene {
@@ -123,6 +126,7 @@ impl Planner<'_> {
             ("linux.devices", linux.devices().as_ref().is_some_and(|devices| !devices.is_empty())),
             ("linux.rootfsPropagation", linux.rootfs_propagation().is_some()),
             ("process.terminal", process.terminal().unwrap_or(false)),
+            ("NOTIFY_SOCKET", self.around.notify.is_some()),
         ];
         if let Some((field, _)) = asked.into_iter().find(|(_, asked)| *asked) {
             return Err(Error::invalid(format!(

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
-use super::bind::{bind, refuse_mapping};
+use super::bind::{bind, bind_path, refuse_mapping};
 use super::cgroups::cgroups;
 pub use super::options::{Options, option_names, propagation, propagation_name};
 use super::step::Step;
 use crate::init::guard::{Guard, stands};
 use crate::init::lsm;
 use crate::init::program::{Draft, Source, text};
-use crate::init::wire::Text;
+use crate::init::wire::{Slot, Text};
 use crate::{Error, Result};
 
 /// What mounts need to know besides their own lines.
@@ -66,6 +66,13 @@ pub fn mount_all(mounts: &[Mount], scene: &Scene, draft: &mut Draft) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Binds a directory of the runtime's own, read-only and with nothing in it to execute or open as a device. `tree` is the
+/// same opened by the runtime; `field` names what asks for it.
+pub fn bind_directory(source: &Path, tree: Option<Slot>, target: &str, field: &str, draft: &mut Draft) -> Result<()> {
+    let options = ["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned);
+    bind_path(source, (tree, false), Path::new(target), &Options::read(&options, field)?, field, draft)
 }
 
 /// The mount points of a table such as /proc/self/mountinfo.

@@ -55,6 +55,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
                 namespaces,
                 cpus: None,
                 annotated_cpus: Some("0-1"),
+                bundle: Path::new("/usr"),
                 root: Path::new("/usr/share"),
             };
             let _ = exec::plan(process, &around).map(|plan| check(&plan));
@@ -86,6 +87,7 @@ fn plan(spec: &Spec, layout: &Layout, variant: u8) -> Option<String> {
         new_keyring: true,
         waits: variant & 2 == 0,
         listen_fds: variant.into(),
+        notify: None,
         in_user_namespace: variant == 2,
         look,
     };
