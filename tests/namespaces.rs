@@ -390,6 +390,39 @@ fn the_end_of_a_pods_first_process_ends_its_members() {
     member.on_id(&["delete"]).ok();
 }
 
+/// A member that has joined the pod's pid namespace is not its pid 1: what it started does not end with it by itself.
+#[test]
+fn what_a_pods_member_started_ends_with_the_member_and_nothing_else_does() {
+    let pod = Container::idle().up();
+    let path = format!("/proc/{}/ns/pid", pod.pid());
+    let member = |script: &str| {
+        let member = Container::sh(script).with(|config| {
+            drop_namespace(config, "pid");
+            push(&mut config["linux"]["namespaces"], json!({"type": "pid", "path": path}));
+        });
+        let mut lines = member.up_with_lines();
+        assert_eq!(lines.line(), "up");
+        let inside = std::fs::read_to_string(member.cgroup("pids").join("cgroup.procs")).expect("its processes");
+        let own = member.pid();
+        let started = inside.lines().map(|pid| pid.parse().expect("a pid")).find(|pid| *pid != own).expect("a child");
+        (member, common::pidfd(started).expect("the child"))
+    };
+    let ended = |process: &std::os::fd::OwnedFd| common::ends_within(process, common::LIMIT);
+    let (killed, started) = member("setsid sleep 1000 & echo up; wait");
+    killed.kill("KILL");
+    assert!(ended(&started), "SIGKILL reaches all of a container that does not end with its first process");
+    killed.wait_for("stopped");
+    killed.on_id(&["delete"]).ok();
+    let (deleted, started) = member("setsid sleep 1000 & echo up; exec sleep 1000");
+    common::events::signal(&common::pidfd(deleted.pid()).expect("it runs"), libc::SIGKILL);
+    deleted.wait_for("stopped");
+    deleted.on_id(&["delete"]).ok();
+    assert!(ended(&started), "delete ends what is left");
+    assert!(!deleted.cgroup("pids").exists());
+    assert_eq!(pod.status(), "running");
+    pod.on_id(&["delete", "--force"]).ok();
+}
+
 #[test]
 fn a_mount_namespace_is_joined_by_path() {
     let holder = Container::idle();

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::store::{self, Directory, Locked};
+use super::store::{self, Directory, Locked, State};
 use super::{ContainerId, Globals, PATIENCE, Status, fault, hooks, identity, links, status};
 use crate::undo::{self, Identity, Undo};
 use crate::{Error, Kind, Result, cgroup, resctrl, sys};
@@ -62,7 +62,7 @@ pub fn undo(locked: Locked) -> Result<()> {
     // With a pid namespace of its own everything of the container ends with its init, and what else is in its cgroups is
     // another's. Without one, or before it was whole, what is in them is the container's.
     let whole = state.is_some();
-    let own_pids = state.as_ref().is_some_and(|state| state.namespaces & libc::CLONE_NEWPID as u64 != 0);
+    let own_pids = state.as_ref().is_some_and(State::ends_with_init);
     if let Some(place) = state.and_then(|state| state.place).filter(|_| record.is_some()) {
         fault::point();
         if !own_pids {

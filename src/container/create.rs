@@ -390,6 +390,7 @@ impl<'a> Creation<'a> {
             init: self.recorded.ok_or_else(|| Error::new("init is to be saved and was not recorded"))?,
             program,
             namespaces: self.planned.namespaces,
+            joined_pids: self.planned.joined_pids,
             place: self.planned.place.clone(),
             rdt: self.planned.rdt.clone(),
             own_keyring: !self.options.no_new_keyring,

@@ -9,9 +9,7 @@ use crate::{Error, Kind, Result, sys};
 pub fn kill(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -> Result<()> {
     let (_, state) = status::open(globals, id)?;
     let init = identity::find(&state.init);
-    // Without a pid namespace of its own the container does not end with its init.
-    let lives_on = state.namespaces & libc::CLONE_NEWPID as u64 == 0;
-    let whole = all || (signal == libc::SIGKILL && lives_on);
+    let whole = all || (signal == libc::SIGKILL && !state.ends_with_init());
     if let (true, Some(place)) = (whole, &state.place) {
         let anything = init.is_some() || !place.pids()?.is_empty();
         return if anything || all { place.signal_all(signal, PATIENCE) } else { Err(not_running()) };

@@ -44,6 +44,9 @@ pub struct State {
     pub program: Program,
     /// CLONE_NEW* flags of the namespaces that it does not share with its creator.
     pub namespaces: u64,
+    /// Whether the pid namespace is one that it joined, as in a pod: then the first process's end ends nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined_pids: bool,
     /// Its cgroups.
     pub place: Option<cgroup::Place>,
     /// Its class of service, which exec enters.
@@ -68,6 +71,13 @@ pub struct State {
     pub poststart: Vec<Hook>,
     /// config.json, as it was when the container was created, with what updates have changed of linux.resources.
     pub config: Box<RawValue>,
+}
+
+impl State {
+    /// Whether the kernel ends all of the container with its first process: that is pid 1 of a namespace of its own.
+    pub fn ends_with_init(&self) -> bool {
+        self.namespaces & libc::CLONE_NEWPID as u64 != 0 && !self.joined_pids
+    }
 }
 
 /// A container's directory.

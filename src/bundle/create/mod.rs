@@ -68,6 +68,8 @@ pub struct Planned {
     pub rdt: Option<resctrl::Group>,
     /// The namespaces that it does not share with its creator.
     pub namespaces: u64,
+    /// Whether the pid namespace among them is a joined one.
+    pub joined_pids: bool,
     /// The seccomp agent that `start` tells of it.
     pub agent: Option<Listener>,
     /// Whether hooks run between `start` and the process.
@@ -214,6 +216,7 @@ impl Planner<'_> {
             place,
             rdt,
             namespaces: self.namespaces.all(),
+            joined_pids: self.namespaces.joins(libc::CLONE_NEWPID),
             agent: listener,
             start_hooks,
             poststart,
@@ -263,6 +266,7 @@ impl Planner<'_> {
             place: None,
             rdt: None,
             namespaces: self.namespaces.all(),
+            joined_pids: self.namespaces.joins(libc::CLONE_NEWPID),
             agent: None,
             start_hooks: false,
             poststart: Vec::new(),

@@ -99,6 +99,11 @@ impl Namespaces {
         self.new & kind as u64 != 0
     }
 
+    /// Whether the container joins a kind.
+    pub fn joins(&self, kind: i32) -> bool {
+        self.joined_kinds() & kind as u64 != 0
+    }
+
     /// What clone3 itself makes. A cgroup namespace is made once the cgroup is entered; and where a namespace is joined
     /// that decides about the others (user), or that holds only children (pid, time), init makes them as it forks.
     pub fn at_clone(&self) -> u64 {
