@@ -1,7 +1,7 @@
 //! Telling a process apart from a later one of the same pid.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::sys::pidfd;
 use crate::undo::Identity;
@@ -53,7 +53,13 @@ pub type Program = (u64, u64);
 /// Whether the process still is init, waiting for `start`: it runs the very file that init was started from, which
 /// nothing inside can run.
 pub fn is_waiting(pid: i32, init: Program) -> bool {
-    std::fs::metadata(format!("/proc/{pid}/exe")).is_ok_and(|found| (found.dev(), found.ino()) == init)
+    program(pid).is_some_and(|found| found == init)
+}
+
+/// The file that a process runs; None where it runs none any more. It may lie in a filesystem that the container itself
+/// serves, so nothing is asked of that one.
+fn program(pid: i32) -> Option<Program> {
+    crate::sys::known_file(Path::new(&format!("/proc/{pid}/exe"))).ok()
 }
 
 /// What became of an init whose socket was closed.
@@ -70,11 +76,10 @@ pub enum Outcome {
 /// close it: after the one it runs another file, after the other it runs none, and a dead one keeps its last name until
 /// it is reaped. Of one that was reaped by another nothing can be known, and its reaper knows how it ended.
 pub fn outcome(pid: i32, process: BorrowedFd, init: Program) -> Outcome {
-    match std::fs::metadata(format!("/proc/{pid}/exe")) {
-        Ok(found) if (found.dev(), found.ino()) != init => return Outcome::Command,
-        // It is about to end, or has.
-        _ => {}
+    if program(pid).is_some_and(|found| found != init) {
+        return Outcome::Command;
     }
+    // It is about to end, or has.
     if !pidfd::wait_for_end(process, Some(super::PATIENCE)) {
         return if is_waiting(pid, init) { Outcome::Init } else { Outcome::Command };
     }

@@ -168,6 +168,21 @@ pub fn reap(pid: i32) -> Option<i32> {
     (reaped == pid).then_some(status)
 }
 
+/// Device and inode of the file that a path leads to, as the kernel remembers them: statx(2), AT_STATX_DONT_SYNC. A
+/// filesystem over the network or FUSE is not asked, whose server may never answer.
+pub fn known_file(path: &std::path::Path) -> nix::Result<(u64, u64)> {
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    nix::NixPath::with_nix_path(path, |path| {
+        // SAFETY: path is a C string, and the kernel fills a structure of the size that it knows.
+        Errno::result(unsafe {
+            libc::statx(libc::AT_FDCWD, path.as_ptr(), libc::AT_STATX_DONT_SYNC, libc::STATX_INO, found.as_mut_ptr())
+        })
+    })??;
+    // SAFETY: the call succeeded, so the kernel filled it.
+    let found = unsafe { found.assume_init() };
+    Ok((libc::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
+}
+
 /// Which kind of namespace a file is: NS_GET_NSTYPE of ioctl_nsfs(2), CLONE_NEW*.
 pub fn namespace_kind(file: BorrowedFd) -> nix::Result<u64> {
     const NS_GET_NSTYPE: libc::c_ulong = 0xb703;

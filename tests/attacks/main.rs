@@ -11,6 +11,7 @@ mod cgroups;
 mod descriptors;
 mod devices;
 mod exec;
+mod fuse;
 mod links;
 mod masks;
 mod network;
