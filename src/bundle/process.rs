@@ -168,6 +168,16 @@ impl Surroundings<'_> {
         self.filter.is_some() && !process.no_new_privileges().unwrap_or(false)
     }
 
+    /// Whether the hooks of startContainer come behind the filter, as with runc. A filter has one listener, and the agent is
+    /// told of it once. And without no_new_privs init keeps its capabilities until the filter is loaded, which a hook from
+    /// the image could win by tracing it (CAP_SYS_PTRACE).
+    fn loads_before_hooks(&self, process: &Process) -> bool {
+        let Some(filter) = &self.filter else { return false };
+        let lets_hooks_run = || calls_for_hooks().all(|(call, args)| filter.lets_pass(call, args));
+        filter.listener.is_some()
+            || (stands(Guard::LateHooks) && self.loads_with_privilege(process) && lets_hooks_run())
+    }
+
     /// The filter and the command: what is done once the process may run. `hooks` are those of startContainer, which go
     /// through what stands behind them as the command does. Returns after which step the filter is loaded.
     pub fn run(&self, process: &Process, hooks: &[&Hook], waits: bool, draft: &mut Draft) -> Result<usize> {
@@ -179,8 +189,7 @@ impl Surroundings<'_> {
     /// All of that but execve.
     pub fn load(&self, process: &Process, hooks: &[&Hook], waits: bool, draft: &mut Draft) -> Result<usize> {
         exec::plan::prepare(process, &self.environment, draft)?;
-        // A filter has one listener, and the agent is told of it once: with one it is loaded before the hooks, as by runc.
-        let loads_first = self.listener().is_some();
+        let loads_first = self.loads_before_hooks(process);
         if !loads_first {
             run_hooks(hooks, waits, draft)?;
         }
@@ -241,6 +250,39 @@ fn calls_after_load(process: &Process) -> impl Iterator<Item = (u32, [Option<u64
         libc::SYS_execve,
     ];
     let calls = others.map(|call| (call, ANY)).into_iter().chain(terminal).chain([(libc::SYS_clone, clone)]);
+    calls.map(|(call, args)| (call as u32, args))
+}
+
+/// What init calls to run a hook. Without close_range it does.
+fn calls_for_hooks() -> impl Iterator<Item = (u32, [Option<u64>; 6])> {
+    const ANY: [Option<u64>; 6] = [None; 6];
+    let clone = [Some((libc::CLONE_PIDFD | libc::SIGCHLD) as u64), Some(0), None, Some(0), Some(0), Some(0)];
+    let others = [
+        libc::SYS_memfd_create,
+        libc::SYS_write,
+        libc::SYS_lseek,
+        libc::SYS_pipe2,
+        libc::SYS_fcntl,
+        libc::SYS_socketpair,
+        libc::SYS_getpid,
+        libc::SYS_getppid,
+        libc::SYS_setpgid,
+        libc::SYS_prctl,
+        libc::SYS_dup3,
+        libc::SYS_mmap,
+        libc::SYS_ppoll,
+        libc::SYS_clock_gettime,
+        libc::SYS_read,
+        libc::SYS_recvfrom,
+        libc::SYS_sendto,
+        libc::SYS_waitid,
+        libc::SYS_wait4,
+        libc::SYS_kill,
+        libc::SYS_close,
+        libc::SYS_execve,
+        libc::SYS_exit_group,
+    ];
+    let calls = others.map(|call| (call, ANY)).into_iter().chain([(libc::SYS_clone, clone)]);
     calls.map(|(call, args)| (call as u32, args))
 }
 

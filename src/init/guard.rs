@@ -56,6 +56,8 @@ guards! {
     NetlinkLengths = 25 "netlink-lengths",
     /// The process of an `exec` enters the pid namespace once it has lost its capabilities.
     LateFork = 26 "late-fork",
+    /// A hook from the image runs once init has lost its capabilities.
+    LateHooks = 28 "late-hooks",
 }
 
 /// Whether a protection is in force.

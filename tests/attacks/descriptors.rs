@@ -107,6 +107,13 @@ fn a_process_inside_cannot_trace_what_exec_brings() {
     repelled("untraceable", &[], |runtime| traces_an_exec(runtime, &["CAP_KILL", "CAP_DAC_READ_SEARCH"]));
 }
 
+/// What a process is permitted, which is what is won by tracing it.
+fn permitted(pid: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:\t"));
+    line.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0)
+}
+
 /// The attacker of the next test, which this very program is, in the container: it waits for the next pid to appear, takes
 /// hold of its process and looks whether that may do more than itself.
 #[test]
@@ -114,11 +121,6 @@ fn the_tracer() {
     if std::env::var_os("ATTACK_TRACER").is_none() {
         return;
     }
-    let permitted = |pid: &str| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:\t"));
-        line.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0)
-    };
     // The last number of a process or thread in this namespace: proc_loadavg(5).
     let last_pid = || -> i32 {
         let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -187,6 +189,40 @@ fn a_process_with_cap_sys_ptrace_wins_nothing_by_tracing_what_exec_brings() {
     for no_new_privileges in [true, false] {
         repelled("late-fork", &[], |runtime| wins_by_tracing(runtime, no_new_privileges));
     }
+}
+
+/// The attacker of the next test, a startContainer hook from the image.
+#[test]
+fn the_tracing_hook() {
+    if std::env::var_os("ATTACK_HOOK").is_none() {
+        return;
+    }
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: plain numbers.
+    let holds = unsafe { libc::ptrace(libc::PTRACE_SEIZE, 1, nothing, nothing) } == 0;
+    let won = permitted("1") & !permitted("self");
+    assert!(!holds || won == 0, "won {won:x}");
+}
+
+fn wins_by_tracing_from_a_hook(runtime: &Runtime) -> bool {
+    let c = Container::idle().by(runtime);
+    fs::copy("/proc/self/exe", c.rootfs("/tracer")).expect("copy this program");
+    let c = c.with(|config| {
+        set_capabilities(&mut config["process"], &["CAP_SYS_PTRACE", "CAP_KILL"]);
+        config["process"]["noNewPrivileges"] = json!(false);
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]});
+        let args = ["/tracer", "--exact", "descriptors::the_tracing_hook", "--nocapture"];
+        config["hooks"]["startContainer"] = json!([{"path": "/tracer", "args": args, "env": ["ATTACK_HOOK=1"]}]);
+    });
+    let started = c.create().on_id(&["start"]);
+    eprintln!("{runtime:?}: {started:?}");
+    started.code != 0 && started.stderr.contains("won")
+}
+
+#[test]
+fn a_start_container_hook_wins_nothing_by_tracing_init() {
+    repelled("late-hooks", &[], wins_by_tracing_from_a_hook);
 }
 
 /// Nothing of the host is open in what runs inside, whatever the caller has open.
