@@ -95,6 +95,9 @@ check: deps-build ## formatting, lints, shell syntax
 	  $(CARGO) clippy $(CARGO_FLAGS) --all-targets --features "$(TEST_FEATURES)" -- -D warnings; \
 	  $(if $(INIT),$(CARGO) clippy $(CARGO_FLAGS) --release --manifest-path $(INIT) --target-dir $(TARGET)/init-check -- -D warnings;) \
 	else echo "skipped: lints, for clippy is not installed (rustup component add clippy)"; fi
+	@if command -v g++ > /dev/null; then \
+	  RUSTFLAGS="--cfg fuzzing" $(CARGO) check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET)/fuzz-check; \
+	else echo "skipped: the fuzz targets, for g++ is not installed (.ci/deps fuzz)"; fi
 	@for f in .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/vm/image tests/vm/run tests/vm/guest benches/lifecycle; do bash -n "$$f"; done
 	@if command -v shellcheck > /dev/null; then \
 	  shellcheck .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/vm/image tests/vm/run tests/vm/guest benches/lifecycle; \

@@ -34,7 +34,13 @@ fn mount_below(dir: &Path, flags: MsFlags) {
         fs::write(place.join("file"), "text\n").unwrap();
         fs::copy("/bin/busybox", place.join("busybox")).unwrap();
         std::os::unix::fs::symlink("file", place.join("link")).unwrap();
-        nix::mount::mount(none, place, none, flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND, none).unwrap();
+        // A command that another test starts meanwhile holds what was just written until it is executed: busy for ro.
+        eventually("the flags are set", || {
+            match nix::mount::mount(none, place, none, flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND, none) {
+                Err(nix::errno::Errno::EBUSY) => false,
+                other => other.map(|()| true).unwrap(),
+            }
+        });
     }
 }
 

@@ -68,7 +68,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
 fn limit(resources: &LinuxResources) {
     let layout = Layout::parse(MOUNTS, CGROUPS).expect("a layout");
     let place = nfrun::cgroup::place(&layout, None, "fuzz").expect("a place");
-    let _ = nfrun::cgroup::plan(&layout, &place, Some(resources));
+    let _ = nfrun::cgroup::plan(&place, Some(resources), None);
 }
 
 /// The plan of a container as text; of a variant that looks at the host, if only at what lies below /usr/share.
