@@ -37,10 +37,6 @@ impl Docker {
         let mut docker = Self { daemon: Daemon::start(&dockerd, c.dir.join("dockerd.log"), &path), c };
         docker.wait_for_daemon()?;
         docker.import();
-        let probe = docker.docker(&["run", "--rm", "busybox", "true"]);
-        if probe.stderr.contains("hooks: is not supported yet") {
-            return Err("docker connects a container by a hook, and there are none yet".into());
-        }
         Ok(docker)
     }
 
