@@ -91,6 +91,16 @@ impl Manager {
         self.socket.set_nonblocking(false).unwrap();
     }
 
+    /// Listens no more. What another test is about to execute holds the socket for a moment, as any process between fork
+    /// and exec.
+    fn leave(self) {
+        drop(self.socket);
+        eventually("nobody holds the manager's socket", || {
+            let probe = UnixDatagram::unbound().expect("a socket").connect(&self.address);
+            probe.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        });
+    }
+
     /// Sends itself messages until its queue is full, from a socket that is returned.
     fn fill(&self) -> (UnixDatagram, usize) {
         let sender = UnixDatagram::unbound().unwrap();
@@ -249,7 +259,7 @@ fn a_manager_that_leaves_is_an_error_of_start_and_a_warning_of_run() {
         let log = c.dir.join("log");
         let mut child = manager.spawn(&c, &[&["--log", log.to_str().unwrap()], words, &[&c.id]].concat());
         eventually("the process runs", || is_running(&c));
-        drop(manager);
+        manager.leave();
         say(&c, 0, b"READY=1", None);
         assert_eq!(wait(&mut child, "the runtime"), code);
         let log = fs::read_to_string(log).unwrap();

@@ -134,6 +134,16 @@ impl Agent {
     fn has_guests(&self) -> bool {
         readable_within(&self.0, std::time::Duration::ZERO)
     }
+
+    /// Listens no more. What another test is about to execute holds the socket for a moment, as any process between fork
+    /// and exec; a datagram socket cannot be connected to it, and is told why not.
+    fn leave(self, path: &Path) {
+        drop(self);
+        eventually("nobody holds the agent's socket", || {
+            let probe = in_short(path, |short| UnixDatagram::unbound().expect("a socket").connect(short));
+            probe.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        });
+    }
 }
 
 /// Calls with a path that fits a socket's address.
@@ -213,6 +223,55 @@ fn the_agent_answers_the_calls_of_start_container_hooks_too() {
     assert_ne!(of_program.pid, of_hook.pid, "the hook is a process of its own");
     assert!(handed.answer(&of_program, Verdict::Errno(77)));
     assert_eq!(wait(&mut run, "run"), 77);
+}
+
+#[test]
+fn the_agent_hears_of_a_start_before_its_hooks_run_and_answers_them_and_the_program() {
+    not_in_runc!("it loads the filter behind its hooks");
+    for edit in [|_: &mut Value| (), without_protection] {
+        let (c, path) = asking(&[], |config| {
+            config["hooks"]["startContainer"] = json!([{"path": "/probe"}]);
+            edit(config);
+        });
+        let agent = Agent::at(&path);
+        c.create();
+        assert!(!agent.has_guests(), "create tells nobody");
+        let pid = c.pid();
+        let mut start = c.command(&["start", &c.id]).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let handed = agent.handed();
+        assert_describes(&handed, &c, pid as u32, "created", pid.into());
+        let of_hook = handed.call();
+        assert_ne!(of_hook.pid, pid as u32, "the hook is a process of its own");
+        assert_eq!(c.status(), "created", "the program waits for its hook");
+        assert!(handed.answer(&of_hook, Verdict::Continue));
+        let of_program = handed.call();
+        assert_eq!(of_program.pid, pid as u32);
+        assert_eq!(wait(&mut start, "start"), 0);
+        assert!(handed.answer(&of_program, Verdict::Continue));
+        c.wait_for("stopped");
+    }
+}
+
+#[test]
+fn an_agent_that_is_silent_to_a_hook_holds_nobody_who_deletes_the_container() {
+    not_in_runc!("it loads the filter behind its hooks");
+    for flags in [json!([]), json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])] {
+        let (c, path) = asking(&[], |config| {
+            config["hooks"]["startContainer"] = json!([{"path": "/probe"}]);
+            config["linux"]["seccomp"]["flags"] = flags;
+        });
+        let agent = Agent::at(&path);
+        let before = c.leftovers();
+        c.create();
+        let mut start = c.command(&["start", &c.id]).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let handed = agent.handed();
+        let unanswered = handed.call();
+        let hook = pidfd(unanswered.pid as i32).expect("the hook");
+        c.on_id(&["delete", "--force"]).ok();
+        assert_ne!(wait(&mut start, "start"), 0);
+        assert!(ends_within(&hook, LIMIT), "the hook ends too");
+        before.assert_nothing_new();
+    }
 }
 
 #[test]
@@ -354,7 +413,7 @@ fn a_container_whose_agent_is_missing_is_not_made_and_leaves_nothing() {
         fs::write(&path, "").unwrap();
         refused("connection refused");
         fs::remove_file(&path).unwrap();
-        drop(Agent::at(&path));
+        Agent::at(&path).leave(&path);
         refused("connection refused");
         fs::remove_file(&path).unwrap();
         let datagrams = UnixDatagram::bind(&path).unwrap();
@@ -369,7 +428,7 @@ fn a_container_whose_agent_left_before_its_start_stays_created_until_it_is_back(
     let (c, path) = asking(&[], |_| ());
     let agent = Agent::at(&path);
     c.create();
-    drop(agent);
+    agent.leave(&path);
     c.on_id(&["start"]).fails(1, &["linux.seccomp.listenerPath", "connection refused"]);
     assert_eq!(c.status(), "created");
     let agent = Agent::at(&path);
@@ -386,7 +445,7 @@ fn an_exec_without_its_agent_fails_and_leaves_no_process() {
     let agent = Agent::at(&path);
     let c = c.up();
     let _of_init = agent.handed();
-    drop(agent);
+    agent.leave(&path);
     let before = c.leftovers();
     c.exec(&["/probe"]).fails(255, &["linux.seccomp.listenerPath", "connection refused"]);
     before.assert_nothing_new();
