@@ -409,6 +409,21 @@ fn delete_force_ends_a_hook_that_hangs() {
     }
 }
 
+/// Two engines, or an engine and its shim, delete at the same time.
+#[test]
+fn another_delete_force_lets_a_poststop_hook_end_that_does_not_hang() {
+    let c = with_out(Container::idle());
+    let out = out_for(&c, "poststop");
+    let slow = format!("touch {out}/begun; sleep 1; touch {out}/$0");
+    let c = c.with(|config| config["hooks"]["poststop"] = json!([sh("first", &slow), sh("second", &slow)])).up();
+    let null = || std::fs::File::create("/dev/null").expect("/dev/null");
+    let mut one = c.command(&["delete", "--force", &c.id]).stdout(null()).stderr(null()).spawn().expect("start it");
+    eventually("the hook runs", || c.dir.join("out/begun").exists());
+    c.on_id(&["delete", "--force"]).ok();
+    assert_eq!(wait(&mut one, "delete"), 0);
+    assert!(["first", "second"].iter().all(|hook| c.dir.join("out").join(hook).exists()), "a hook was killed");
+}
+
 #[test]
 fn a_killed_runtime_takes_its_hook_with_it() {
     for list in ["createRuntime", "createContainer"] {

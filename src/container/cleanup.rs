@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use super::store::{self, Directory, Locked, State};
 use super::{ContainerId, Globals, PATIENCE, Status, fault, hooks, identity, links, status};
@@ -19,7 +20,7 @@ pub fn delete(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
 
 fn delete_existing(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
     let directory = Directory::open(&globals.root, id)?;
-    let locked = if force { directory.lock_against(end_what_holds_it)? } else { directory.lock()? };
+    let locked = if force { end_and_lock(directory)? } else { directory.lock()? };
     let Some(locked) = locked else {
         return Err(store::no_such_container(id));
     };
@@ -39,12 +40,20 @@ fn delete_existing(globals: &Globals, id: &ContainerId, force: bool) -> Result<(
     undo(locked)
 }
 
-/// A create or start that waits for an init that hangs holds the lock as long, and so does whoever waits for a hook. They
-/// give up once that process is gone.
-fn end_what_holds_it(directory: &Directory) -> Result<()> {
+/// Takes the lock from a command that hangs. A create or start that waits for an init, or for a hook while init waits,
+/// gives up once init is gone. A poststop hook that another command runs is cleaning up: it is ended too, but has half of
+/// the patience to end by itself.
+fn end_and_lock(directory: Directory) -> Result<Option<Locked>> {
+    let begun = Instant::now();
+    directory.lock_against(|directory| end_what_holds_it(directory, begun.elapsed() > PATIENCE / 2))
+}
+
+fn end_what_holds_it(directory: &Directory, hooks_too: bool) -> Result<()> {
     let Some(record) = undo::read(directory)?.filter(|record| !record.is_of_earlier_boot()) else { return Ok(()) };
+    let init = record.process();
     for step in record.undos() {
         if let Undo::EndProcess(identity) = step
+            && (hooks_too || init == Some(identity))
             && let Some(process) = identity::find(&identity)
         {
             let _ = sys::pidfd::signal(process.as_fd(), libc::SIGKILL);
