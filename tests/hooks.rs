@@ -381,13 +381,13 @@ fn a_hook_that_takes_too_long_is_killed_with_what_it_started() {
 
 #[test]
 fn delete_force_ends_a_hook_that_hangs() {
-    for list in ["createRuntime", "createContainer", "startContainer", "poststop"] {
+    for list in ["createRuntime", "createContainer", "startContainer", "poststart", "poststop"] {
         let c = with_out(Container::idle());
         let begun = format!("touch {}/begun; sleep 1000; true", out_for(&c, list));
         let c = c.with(|config| config["hooks"][list] = json!([sh("hangs", &begun), sh("hangs", &begun)]));
         let before = c.leftovers();
         let words = match list {
-            "startContainer" => {
+            "startContainer" | "poststart" => {
                 c.create();
                 vec!["start", &c.id]
             }

@@ -91,19 +91,35 @@ fn carry_out(
     }
 }
 
-/// The hooks of poststart, once the process runs; it may have ended since. Nobody's lock is held: a hook may ask for the
-/// container. As runc: a container whose poststart hook fails is killed.
-pub fn poststart(hooks: &[Hook], told: &Document, bundle: &Path, pid: i32, process: Option<BorrowedFd>) -> Result<()> {
+/// The hooks of poststart, once the process runs; it may have ended since. Nobody's lock is held while they run: a hook may
+/// ask for the container. As runc: a container whose poststart hook fails is killed.
+pub fn poststart(
+    hooks: &[Hook],
+    told: &Document,
+    (bundle, state): (&Path, &Path),
+    pid: i32,
+    process: Option<BorrowedFd>,
+) -> Result<()> {
     for hook in hooks {
         fault::point();
         let scene = Scene { told, pid: Pid::Of(pid), bundle, lives: None };
-        run(hook, &scene, |_| Ok(())).inspect_err(|_| {
+        run(hook, &scene, |runner| note(state, runner)).inspect_err(|_| {
             if let Some(process) = process {
                 let _ = crate::sys::pidfd::signal(process, libc::SIGKILL);
             }
         })?;
     }
     Ok(())
+}
+
+/// Notes who runs a poststart hook, so that `delete` ends it with the container.
+fn note(state: &Path, runner: Identity) -> Result<()> {
+    let gone = || Error::new(format!("{}: the container was deleted meanwhile", state.display()));
+    let locked = Directory::at(state.to_owned()).map_err(|_| gone())?.lock()?.ok_or_else(gone)?;
+    if locked.directory.is_being_removed() {
+        return Err(gone());
+    }
+    undo::append(&mut undo::reopen(&locked.directory)?, &[Line::Process(runner)])
 }
 
 /// What hooks are told of a container that has state.

@@ -23,9 +23,11 @@ pub fn run(globals: &Globals, id: &ContainerId, create: &CreateOptions, run: Run
     let (console, terminal) = Terminal::open(tty, create.console_socket.as_deref())?;
     let Created { init, locked, poststart, told, notifier } = creation.carry_out(console)?;
     // Others may work on the container while it runs.
+    let directory = locked.directory.path.clone();
     drop(locked);
     if let Some(told) = told
-        && let Err(error) = hooks::poststart(&poststart, &told, &config.bundle, init.pid, Some(init.process.as_fd()))
+        && let Err(error) =
+            hooks::poststart(&poststart, &told, (&config.bundle, &directory), init.pid, Some(init.process.as_fd()))
     {
         if let Err(left) = remove(globals, id) {
             log::warn!("{left}");

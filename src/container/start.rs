@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use super::agent::{Agent, Subject};
 use super::identity::Outcome;
@@ -43,18 +44,25 @@ pub fn start(globals: &Globals, id: &ContainerId) -> Result<()> {
         None => finish(&state, &socket, &init)?,
     }
     // A hook may ask for the container.
+    let directory = locked.directory.path.clone();
     drop(locked);
-    poststart(&state)?;
+    poststart(&state, &directory)?;
     notifier.map_or(Ok(()), |notifier| notifier.wait(state.init.pid, init.as_fd()))
 }
 
-fn poststart(state: &State) -> Result<()> {
+fn poststart(state: &State, directory: &Path) -> Result<()> {
     if state.poststart.is_empty() {
         return Ok(());
     }
     let init = identity::find(&state.init);
     let told = hooks::document_of(state)?;
-    hooks::poststart(&state.poststart, &told, &state.bundle, state.init.pid, init.as_ref().map(AsFd::as_fd))
+    hooks::poststart(
+        &state.poststart,
+        &told,
+        (&state.bundle, directory),
+        state.init.pid,
+        init.as_ref().map(AsFd::as_fd),
+    )
 }
 
 /// What init says until it is the user's process.
@@ -93,7 +101,7 @@ fn serve(stream: &mut UnixStream, state: &State, init: &OwnedFd, agent: &Agent) 
 }
 
 /// Tells a success from an end that came before it: both close the connection.
-fn finish(state: &State, socket: &std::path::Path, init: &OwnedFd) -> Result<()> {
+fn finish(state: &State, socket: &Path, init: &OwnedFd) -> Result<()> {
     // Nobody will connect any more; whether it is there decides nothing.
     let _ = std::fs::remove_file(socket);
     match identity::outcome(state.init.pid, init.as_fd(), state.program) {

@@ -121,13 +121,17 @@ pub fn no_such_container(id: &ContainerId) -> Error {
 impl Directory {
     /// Opens a container's directory.
     pub fn open(root: &Path, id: &ContainerId) -> Result<Self> {
-        let path = root.join(id.as_str());
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        match open(&path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Self { path, fd }),
-            Err(Errno::ENOENT) => Err(no_such_container(id)),
-            Err(errno) => Err(Error::from(errno).context(format!("open {}", path.display()))),
+        match Self::at(root.join(id.as_str())) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => Err(no_such_container(id)),
+            other => other,
         }
+    }
+
+    /// Opens the directory at a path.
+    pub fn at(path: PathBuf) -> Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let fd = open(&path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
+        Ok(Self { path, fd })
     }
 
     /// Makes a new container's directory and takes its lock.

@@ -259,9 +259,9 @@ impl Record {
         self.head.uptime > uptime()
     }
 
-    /// The process that was started last.
+    /// The process that was started first: the container's.
     pub fn process(&self) -> Option<Identity> {
-        self.lines.iter().rev().find_map(|line| match line {
+        self.lines.iter().find_map(|line| match line {
             Line::Process(identity) => Some(*identity),
             _ => None,
         })
