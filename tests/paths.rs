@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use common::bundle::push;
+use common::bundle::{push, set_capabilities};
 use common::*;
 
 /// A container with a directory of the host bound on a target, and a root in which the target can be made.
@@ -50,6 +50,29 @@ fn masked_paths_are_empty_and_cannot_be_written() {
     assert_ne!(c.exec(&["touch", "/secrets/new"]).code, 0);
     assert_eq!(c.exec(&["stat", "-c", "%t:%T", "/secret"]).ok(), "1:3", "it is the null device");
     assert!(!c.rootfs("/absent").exists(), "what is not there needs no mask");
+}
+
+/// The mask is the host's /dev/null, whose mode and owner are every program's on the machine. The modes that are given are
+/// those that it has, so that a change would do no harm, and shows as a new ctime.
+#[test]
+fn the_hosts_null_device_cannot_be_changed_through_a_mask() {
+    let c = Container::idle().with(|config| {
+        config["root"]["readonly"] = json!(false);
+        config["linux"]["maskedPaths"] = json!(["/one", "/two"]);
+        set_capabilities(&mut config["process"], &["CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_OVERRIDE"]);
+    });
+    for name in ["/one", "/two"] {
+        fs::write(c.rootfs(name), "hidden").unwrap();
+    }
+    let c = c.up();
+    for name in ["/one", "/two"] {
+        for words in [["chmod", "0666", name], ["chown", "0:0", name]] {
+            let output = c.exec(&words);
+            assert!(output.code != 0 && output.stderr.contains("Read-only file system"), "{words:?}: {output:?}");
+        }
+        // As into any null device.
+        c.exec(&["sh", "-c", &format!("echo x >{name}")]).ok();
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use linux_raw_sys::errno::ENOSYS;
 use linux_raw_sys::general::{
     AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
-    MS_BIND, MS_RDONLY, MS_REMOUNT, O_PATH, OPEN_TREE_CLONE,
+    MS_BIND, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT, O_PATH, OPEN_TREE_CLONE,
 };
 
 use super::step::Step;
@@ -31,6 +31,14 @@ fn prepare_masks(context: &mut Context) -> Result<(), Failure> {
     if found.st_mode & 0o170000 != 0o020000 || found.st_rdev != device_number(1, 3) {
         return Err(Failure { act: Act::NotGenuine, errno: linux_raw_sys::errno::ENODEV as i32 });
     }
+    // The node is the host's: on a writable mount the container's root could change its mode and owner. Writing to a
+    // device needs no writable mount.
+    let attributes = u64::from(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    context.null.writable = match sys::set_attributes(null, attributes, 0, 0, false) {
+        // Before Linux 5.12: once it is attached.
+        Err(errno) if errno == ENOSYS as i32 => true,
+        other => other.map(|()| false).during(Act::SetFlags)?,
+    };
     context.null.tree = null;
     Ok(())
 }
@@ -43,9 +51,10 @@ fn mask(path: &CStr, context: &mut Context) -> Result<(), Failure> {
     let directory = sys::stat(place, c"").during(Act::Resolve)?.st_mode & 0o170000 == 0o040000;
     let cover = if directory { empty_directory(context)? } else { &mut context.null };
     let outcome = if directory || stands(Guard::HostNull) {
-        cover.attach(place)
+        cover.attach(place, path)
     } else {
-        Cover { tree: sys::open_tree(AT_FDCWD, c"/dev/null", OPEN_TREE_CLONE).during(Act::Attach)?, used: false }.attach(place)
+        let tree = sys::open_tree(AT_FDCWD, c"/dev/null", OPEN_TREE_CLONE).during(Act::Attach)?;
+        Cover { tree, ..Cover::NONE }.attach(place, path)
     };
     sys::close(place);
     outcome
@@ -56,16 +65,20 @@ fn mask(path: &CStr, context: &mut Context) -> Result<(), Failure> {
 pub struct Cover {
     pub tree: Fd,
     used: bool,
+    /// Whether it still has to become read-only, when it is attached.
+    writable: bool,
 }
 
 impl Cover {
-    pub const NONE: Self = Self { tree: -1, used: false };
+    pub const NONE: Self = Self { tree: -1, used: false, writable: false };
 
     /// Over a place. The mount itself goes over the first, since Linux before 6.15 clones only what is attached.
-    fn attach(&mut self, place: Fd) -> Result<(), Failure> {
+    fn attach(&mut self, place: Fd, path: &CStr) -> Result<(), Failure> {
         if !self.used {
             self.used = true;
-            return sys::attach(self.tree, place).during(Act::Attach);
+            sys::attach(self.tree, place).during(Act::Attach)?;
+            // Clones are made of it later, and are read-only as well.
+            return if self.writable { remount_read_only(path, MS_NOSUID | MS_NOEXEC) } else { Ok(()) };
         }
         let clone = sys::open_tree(self.tree, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH).during(Act::Attach)?;
         let outcome = sys::attach(clone, place).during(Act::Attach);
@@ -92,15 +105,18 @@ fn read_only(path: &CStr, context: &Context) -> Result<(), Failure> {
     let tree =
         sys::open_tree(place, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE).during(Act::Attach)?;
     let outcome = match sys::set_attributes(tree, u64::from(MOUNT_ATTR_RDONLY), 0, 0, false) {
-        // Before Linux 5.12: attached first, then remounted with the flags that it has.
-        Err(errno) if errno == ENOSYS as i32 => sys::attach(tree, place).during(Act::Attach).and_then(|()| {
-            sys::fchdir(tree).during(Act::SetFlags)?;
-            let flags = u64::from(MS_REMOUNT | MS_BIND | MS_RDONLY);
-            sys::mount(None, c".", None, flags, None).during(Act::SetFlags)
-        }),
+        Err(errno) if errno == ENOSYS as i32 => {
+            sys::attach(tree, place).during(Act::Attach).and_then(|()| remount_read_only(path, 0))
+        }
         other => other.during(Act::SetFlags).and_then(|()| sys::attach(tree, place).during(Act::Attach)),
     };
     sys::close(tree);
     sys::close(place);
     outcome
+}
+
+/// Before Linux 5.12: what is attached, by its path, since a file cannot be the working directory.
+fn remount_read_only(path: &CStr, more: u32) -> Result<(), Failure> {
+    let flags = u64::from(MS_REMOUNT | MS_BIND | MS_RDONLY | more);
+    sys::mount(None, path, None, flags, None).during(Act::SetFlags)
 }
