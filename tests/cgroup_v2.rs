@@ -255,6 +255,28 @@ fn exec_enters_a_container_whose_init_has_moved_below() {
 }
 
 #[test]
+fn exec_does_not_wait_in_a_cgroup_that_the_container_has_frozen() {
+    v2_only!();
+    // Init's own is below; another process, which stays above, freezes it.
+    let script = "mkdir /sys/fs/cgroup/init /sys/fs/cgroup/other && \
+        (echo 0 > /sys/fs/cgroup/other/cgroup.procs; read go < /go; echo 1 > /sys/fs/cgroup/init/cgroup.freeze; exec sleep 1000) & \
+        echo 0 > /sys/fs/cgroup/init/cgroup.procs && \
+        until echo +pids > /sys/fs/cgroup/cgroup.subtree_control; do :; done; echo go > /go; exec sleep 1000";
+    let c = Container::sh(script).with(|config| {
+        config["root"]["readonly"] = json!(false);
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
+        config["mounts"].as_array_mut().unwrap().last_mut().unwrap()["options"] = json!(["nosuid", "rw"]);
+    });
+    nix::unistd::mkfifo(&c.rootfs("/go"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let c = c.up();
+    let events = c.cgroup("").join("init/cgroup.events");
+    eventually("a frozen cgroup", || fs::read_to_string(&events).is_ok_and(|text| text.contains("frozen 1")));
+    c.exec(&["true"]).fails(255, &["frozen", "/init"]);
+    c.on_id(&["delete", "--force"]).ok();
+    assert!(!c.cgroup("").exists());
+}
+
+#[test]
 fn a_writable_cgroup_of_its_own_is_given_to_the_processs_user() {
     v2_only!();
     let owner = |c: &Container, file: &str| {

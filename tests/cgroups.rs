@@ -375,6 +375,54 @@ fn a_file_of_cgroup2_itself_needs_no_controller_and_is_set() {
     assert_eq!(c.limit("unified", "cgroup.max.descendants"), "8");
 }
 
+/// cgroup.freeze had `create` wait for ever for what it had just started; cgroup.procs takes any process of the host.
+#[test]
+fn files_of_cgroup2_that_act_on_processes_are_no_limits() {
+    not_in_runc!("it refuses unified on a hybrid host, and writes them on cgroup2");
+    for (file, text) in [
+        ("cgroup.freeze", "1"),
+        ("cgroup.procs", "0"),
+        ("cgroup.threads", "0"),
+        ("cgroup.kill", "1"),
+        ("cgroup.type", "threaded"),
+    ] {
+        let c = limited(&["sleep", "1000"], json!({"unified": {file: text}}));
+        let before = c.leftovers();
+        c.try_create().fails(1, &["linux.resources.unified", file, "no limit"]);
+        before.assert_nothing_new();
+    }
+    let c = Container::idle().up();
+    let path = c.dir.join("new.json");
+    fs::write(&path, r#"{"unified": {"cgroup.freeze": "1"}}"#).unwrap();
+    c.on_id(&["update", "-r", path.to_str().unwrap()]).fails(1, &["cgroup.freeze"]);
+    c.exec(&["true"]).ok();
+}
+
+#[test]
+fn a_process_in_a_cgroup_whose_name_is_no_text_is_found_and_ended() {
+    use std::os::unix::ffi::OsStrExt;
+    v1_only!();
+    let c = Container::sh("sleep 1000 & wait").with(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().retain(|kind| kind["type"] != "pid");
+    });
+    let c = c.up();
+    let mut hidden = Vec::new();
+    eventually("a child of the container's init", || {
+        hidden = children(c.pid());
+        !hidden.is_empty()
+    });
+    let process = pidfd(hidden[0]).expect("the child");
+    let below = c.cgroup("freezer").join(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
+    fs::create_dir(&below).unwrap();
+    fs::write(below.join("cgroup.procs"), hidden[0].to_string()).unwrap();
+    let output = c.on_id(&["delete", "--force"]);
+    // Whatever came of it, nothing of this test may stay.
+    let _ = fs::remove_dir(&below);
+    output.ok();
+    assert!(ends_within(&process, LIMIT), "the hidden process lives on");
+    assert!(!below.exists());
+}
+
 #[test]
 fn a_controller_that_this_host_lacks_is_refused_by_the_property_that_needs_it() {
     let mounted = fs::read_to_string("/proc/self/cgroup").unwrap();

@@ -316,7 +316,8 @@ fn with_the_annotation_the_interfaces_return_when_the_container_is_deleted() {
         let pid = host.c.pid();
         // Whatever was done to it inside.
         host.sh(&format!(
-            "nsenter --target {pid} --net sh -ec 'ip link set net0 down; ip link set net0 name other; ip address add 10.9.9.9/24 dev eth2'"
+            "nsenter --target {pid} --net sh -ec 'ip link set net0 down; ip link set net0 name other; ip address add 10.9.9.9/24 dev eth2
+               ip link property add dev other altname peer1; ip link set other address 02:00:00:00:00:99 up'"
         ));
         if round == 0 {
             host.runtime(&["start", &host.c.id]).ok();

@@ -125,9 +125,8 @@ impl Policy {
     /// Applies one rule. The kernel cannot make an exception from an exception, and ignores the attempt; to ignore a
     /// deny would be dangerous, so it is an error here.
     fn apply(&mut self, allow: bool, devices: Devices, access: Access) -> Result<(), Devices> {
-        let at = self.exceptions.iter().position(|(known, _)| *known == devices);
         if allow != self.allow_all {
-            match at {
+            match self.exceptions.iter().position(|(known, _)| *known == devices) {
                 Some(at) => self.exceptions[at].1 = Access(self.exceptions[at].1.0 | access.0),
                 None => self.exceptions.push((devices, access)),
             }
@@ -138,13 +137,13 @@ impl Policy {
         if let Some((known, _)) = self.exceptions.iter().find(wider) {
             return Err(*known);
         }
-        if let Some(at) = at {
-            let left = Access(self.exceptions[at].1.0 & !access.0);
-            self.exceptions[at].1 = left;
-            if left == Access(0) {
-                self.exceptions.remove(at);
+        // A later rule holds over every earlier one that it covers.
+        for (known, held) in &mut self.exceptions {
+            if devices.contains(*known) {
+                held.0 &= !access.0;
             }
         }
+        self.exceptions.retain(|(_, held)| *held != Access(0));
         Ok(())
     }
 
@@ -245,7 +244,12 @@ pub(super) fn policy(rules: &[LinuxDeviceCgroup]) -> Result<Policy> {
         };
         let number = |n: Option<i64>, what: &str| match n {
             None | Some(-1) => Ok(None),
-            Some(n) => u32::try_from(n).map(Some).map_err(|_| refuse(format!("{what} {n} is no device number"))),
+            // The v1 controller reads the highest number of 32 bits as every number.
+            Some(n) => u32::try_from(n)
+                .ok()
+                .filter(|n| *n != u32::MAX)
+                .map(Some)
+                .ok_or_else(|| refuse(format!("{what} {n} is no device number (-1 is every number)"))),
         };
         let devices = Devices::new(kind, number(rule.major(), "major")?, number(rule.minor(), "minor")?);
         policy.apply(rule.allow(), devices, access).map_err(|wider| {
@@ -323,6 +327,17 @@ mod tests {
     }
 
     #[test]
+    fn a_later_rule_holds_over_the_narrower_ones_before_it() {
+        let rules = r#"[{"allow": true, "type": "c", "major": 10, "minor": 200, "access": "rw"},
+            {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"},
+            {"allow": false, "type": "c", "major": 10, "access": "w"},
+            {"allow": false, "type": "c", "major": 10, "minor": 229, "access": "r"}]"#;
+        let writes = writes(rules).unwrap();
+        assert_eq!(writes[1], "allow c 10:200 r");
+        assert_eq!(writes.len(), USUAL.len() + 1);
+    }
+
+    #[test]
     fn a_deny_after_allow_all_is_an_exception_from_it() {
         let rules = r#"[{"allow": true, "access": "rwm"},
             {"allow": false, "type": "b", "major": 8, "minor": 0, "access": "w"}]"#;
@@ -383,6 +398,7 @@ mod tests {
             (r#"[{"allow": true, "type": "c", "access": "rx"}]"#, "is not made of"),
             (r#"[{"allow": true, "type": "p", "access": "r"}]"#, "invalid cgroup device type \"p\""),
             (r#"[{"allow": true, "type": "c", "major": -2, "access": "r"}]"#, "major -2"),
+            (r#"[{"allow": true, "type": "c", "minor": 4294967295, "access": "r"}]"#, "minor 4294967295 is no"),
         ] {
             let error = writes(rules).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

@@ -2,6 +2,7 @@
 //! where freezing is asked for and then takes its time, and the kernel tells its end in no way but the state file; on
 //! cgroup2 by `cgroup.freeze`, whose end `cgroup.events` tells.
 
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -126,7 +127,7 @@ impl Place {
     pub(super) fn thaw_all(&self) {
         let Some(cgroup) = self.with("freezer") else { return };
         // What cannot be thawed shows when it does not die.
-        let _ = walk(&cgroup.dir(), &mut |dir| {
+        let _ = walk(Path::new(&cgroup.dir()), &mut |dir| {
             let _ = write_at(dir, "freezer.state", THAWED);
             Ok(())
         });

@@ -1,7 +1,9 @@
 //! Where a container's processes are: one cgroup a hierarchy. It is worked out once, before anything exists, and
 //! written into the container's state; every later command starts from it.
 
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
@@ -10,6 +12,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
+use super::events::Events;
 use super::file::{is_gone, open_dir, read_at, read_list, read_list_at};
 use super::hierarchy::Layout;
 use super::step::{Cgroup, Version};
@@ -112,7 +115,8 @@ impl Place {
     /// on, which it cannot while it holds processes itself (systemd in a container does so), the cgroup of `init` below.
     ///
     /// # Errors
-    /// When the cgroup does not exist any more.
+    /// When the cgroup does not exist any more; when that one below is frozen, where whoever waits for the process to
+    /// come up would wait for as long.
     pub fn v2_dir_beside(&self, init: i32) -> Result<Option<OwnedFd>> {
         let Some(dir) = self.v2_dir()? else { return Ok(None) };
         let (true, Some(own)) = (self.is_v2(), self.v2()) else { return Ok(Some(dir)) };
@@ -126,6 +130,11 @@ impl Place {
             list.lines().find_map(|line| line.strip_prefix("0::")).and_then(|at| at.split(own.path.as_str()).nth(1));
         let Some(below) = below.filter(|below| !leaves(below)) else { return Ok(Some(dir)) };
         let inner = format!("{}{below}", own.dir());
+        if Events::of(&inner)?.frozen {
+            return Err(Error::new(format!(
+                "the container's init is in {inner}, a cgroup that the container has frozen: thaw it (write 0 to its cgroup.freeze)"
+            )));
+        }
         open_dir(&inner).context(|| format!("open {inner}")).map(Some)
     }
 
@@ -207,13 +216,14 @@ fn leaves(path: &str) -> bool {
 }
 
 /// The processes of a cgroup and those below it, sorted.
-pub(super) fn pids_below(path: &str) -> Result<Vec<i32>> {
+pub(super) fn pids_below(path: impl AsRef<Path>) -> Result<Vec<i32>> {
+    let path = path.as_ref();
     let mut pids = Vec::new();
     walk(path, &mut |dir| {
         let text = match read_list_at(dir, "cgroup.procs") {
             // A threaded cgroup2 lists its processes only at the root of its threads.
             Err(errno) if is_gone(errno) || errno == Errno::EOPNOTSUPP => return Ok(()),
-            text => text.context(|| format!("read cgroup.procs below {path}"))?,
+            text => text.context(|| format!("read cgroup.procs below {}", path.display()))?,
         };
         // A process outside of the caller's pid namespace shows as 0 and cannot be named from here.
         pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
@@ -225,26 +235,27 @@ pub(super) fn pids_below(path: &str) -> Result<Vec<i32>> {
 }
 
 /// Calls `visit` with the directory and each one below it, parents first. What disappears meanwhile is skipped.
-pub(super) fn walk(path: &str, visit: &mut dyn FnMut(&Dir) -> Result<()>) -> Result<()> {
+pub(super) fn walk(path: &Path, visit: &mut dyn FnMut(&Dir) -> Result<()>) -> Result<()> {
     let mut dir = match Dir::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
         Err(errno) if is_gone(errno) => return Ok(()),
-        dir => dir.context(|| format!("open {path}"))?,
+        dir => dir.context(|| format!("open {}", path.display()))?,
     };
     visit(&dir)?;
     for name in subdirs(&mut dir) {
-        walk(&format!("{path}/{name}"), visit)?;
+        walk(&path.join(name), visit)?;
     }
     Ok(())
 }
 
-/// The names of the cgroups directly below. The link count says without listing whether there are any.
-pub(super) fn subdirs(dir: &mut Dir) -> Vec<String> {
+/// The names of the cgroups directly below, which a container may have made of any bytes. The link count says without
+/// listing whether there are any.
+pub(super) fn subdirs(dir: &mut Dir) -> Vec<OsString> {
     if nix::sys::stat::fstat(dir.as_fd()).is_ok_and(|stat| stat.st_nlink == 2) {
         return Vec::new();
     }
     let entries = dir.iter().flatten().filter(|entry| entry.file_type() == Some(nix::dir::Type::Directory));
     entries
-        .filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned))
+        .map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
         .filter(|n| n != "." && n != "..")
         .collect()
 }

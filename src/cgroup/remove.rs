@@ -1,6 +1,7 @@
 //! Removing a place, or one directory by the undo record. A cgroup can go only when no process and no cgroup is in it;
 //! the kernel says so by EBUSY.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ impl Place {
         let deadline = Instant::now() + timeout;
         let mut first = None;
         for cgroup in &self.cgroups {
-            if let Err(error) = remove_tree(&cgroup.dir(), deadline, timeout) {
+            if let Err(error) = remove_tree(Path::new(&cgroup.dir()), deadline, timeout) {
                 first.get_or_insert(error);
             }
         }
@@ -44,21 +45,21 @@ pub fn remove_leaf(path: &Path, inode: u64, kill: bool, timeout: Duration) -> Re
     if !is_still(path, inode)? {
         return Ok(false);
     }
-    let path = path.to_string_lossy();
     // The usual case is one system call.
-    if rmdir(path.as_ref()).is_ok() {
+    if rmdir(path).is_ok() {
         return Ok(true);
     }
     if kill {
-        super::kill::kill_all_below(&path, timeout)?;
-    } else if let [first, ..] = pids_below(&path)?[..] {
+        super::kill::kill_all_below(&path.to_string_lossy(), timeout)?;
+    } else if let [first, ..] = pids_below(path)?[..] {
         // A process that is ending is no reason to leave it behind.
         if !wait_for_all(hold_all(vec![first])?, Instant::now() + Duration::from_millis(500)) {
+            let path = path.display();
             log::warn!("cgroup {path} stays: process {first} in it is not of the container");
             return Ok(false);
         }
     }
-    remove_tree(&path, Instant::now() + timeout, timeout).map(|()| true)
+    remove_tree(path, Instant::now() + timeout, timeout).map(|()| true)
 }
 
 /// Removes one directory unless another uses it meanwhile: the parents that were made on the way to a cgroup. With an
@@ -93,18 +94,18 @@ fn rmdir(path: impl AsRef<Path>) -> nix::Result<()> {
 }
 
 /// The usual case is one system call. What is below is looked for, and who is inside, only when the kernel says busy.
-fn remove_tree(path: &str, deadline: Instant, timeout: Duration) -> Result<()> {
+fn remove_tree(path: &Path, deadline: Instant, timeout: Duration) -> Result<()> {
     let mut pause = Duration::from_micros(50);
     loop {
         match rmdir(path) {
             Ok(()) => return Ok(()),
             Err(errno) if is_gone(errno) => return Ok(()),
             Err(Errno::EBUSY) => {}
-            Err(errno) => return Err(errno).context(|| format!("remove cgroup {path}")),
+            Err(errno) => return Err(errno).context(|| format!("remove cgroup {}", path.display())),
         }
         let below = below(path)?;
         for name in &below {
-            remove_tree(&format!("{path}/{name}"), deadline, timeout)?;
+            remove_tree(&path.join(name), deadline, timeout)?;
         }
         let pids = pids_below(path)?;
         let late = Instant::now() >= deadline;
@@ -123,20 +124,20 @@ fn remove_tree(path: &str, deadline: Instant, timeout: Duration) -> Result<()> {
     }
 }
 
-fn below(path: &str) -> Result<Vec<String>> {
+fn below(path: &Path) -> Result<Vec<OsString>> {
     match Dir::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
         Ok(mut dir) => Ok(subdirs(&mut dir)),
         Err(errno) if is_gone(errno) => Ok(Vec::new()),
-        Err(errno) => Err(errno).context(|| format!("open {path}")),
+        Err(errno) => Err(errno).context(|| format!("open {}", path.display())),
     }
 }
 
-fn still_inside(path: &str, timeout: Duration) -> Error {
+fn still_inside(path: &Path, timeout: Duration) -> Error {
     let pids = pids_below(path).unwrap_or_default();
     let who = if pids.is_empty() {
         "the kernel still counts a process that has ended".to_owned()
     } else {
         format!("still in it: {}", describe_all(&pids))
     };
-    Error::from(Errno::EBUSY).context(format!("remove cgroup {path} ({who}; waited {timeout:?})"))
+    Error::from(Errno::EBUSY).context(format!("remove cgroup {} ({who}; waited {timeout:?})", path.display()))
 }

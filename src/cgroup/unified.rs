@@ -33,6 +33,7 @@ pub(super) fn settings(place: &Place, settings: &HashMap<String, String>) -> Res
         let Some((controller, _)) = file.split_once('.') else {
             return refuse("it names no controller, as memory.high does");
         };
+        check_file(file)?;
         // Files of cgroup2 itself need no controller.
         if controller != "cgroup" {
             if !offered.iter().any(|name| name == controller) {
@@ -48,6 +49,21 @@ pub(super) fn settings(place: &Place, settings: &HashMap<String, String>) -> Res
         writes.push(Step::Write { cgroup: cgroup.clone(), value });
     }
     Ok(enable(cgroup, needed).into_iter().chain(writes).collect())
+}
+
+/// Refuses the files of cgroup2 that limit nothing: they move processes, which may be the host's, into the container's
+/// cgroup, end or stop those in it, or make a cgroup of threads. What is started in a frozen one never gets further.
+pub(super) fn check_file(file: &str) -> Result<()> {
+    let way_out = match file {
+        "cgroup.procs" | "cgroup.threads" => "run processes in the container by `exec`",
+        "cgroup.freeze" => "stop the container's processes by `pause`",
+        "cgroup.kill" => "end the container's processes by `kill`",
+        "cgroup.type" => "a container's cgroup holds whole processes",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(format!(
+        "linux.resources.unified: {file:?}: is no limit, it acts on processes; remove it ({way_out})"
+    )))
 }
 
 /// A limit of huge pages where cgroup2 has the controller: what is used, and what is reserved, which this interface
@@ -147,11 +163,12 @@ mod tests {
             (r#"{"memory.high": "1"}"#, "\"memory.high\": controller memory is not available in the cgroup2 hierarchy"),
             (r#"{"../x.y": "1"}"#, "must be a file name (no slashes)"),
             (r#"{"high": "1"}"#, "it names no controller"),
+            (r#"{"cgroup.procs": "1"}"#, "\"cgroup.procs\": is no limit"),
+            (r#"{"cgroup.freeze": "0"}"#, "\"cgroup.freeze\": is no limit"),
         ] {
             let error = here.lines(&format!(r#"{{"unified": {settings}}}"#)).unwrap_err().to_string();
             assert!(error.starts_with("linux.resources.unified: ") && error.contains(words), "{error}");
         }
-        assert!(here.lines(r#"{"unified": {"cgroup.freeze": "0"}}"#).unwrap().len() == 1);
     }
 
     #[test]

@@ -223,6 +223,7 @@ fn unified_values(resources: &LinuxResources) -> Result<Vec<Value>> {
                 "linux.resources.unified: {file:?} is no name of a cgroup's file such as memory.high"
             )));
         }
+        super::unified::check_file(file)?;
         // Lines of a file such as io.max are set one by one.
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         values.extend(lines.map(|line| value("linux.resources.unified", file.as_str(), line)));
@@ -304,7 +305,7 @@ mod tests {
     fn unified_is_written_line_by_line_and_names_no_path() {
         let two = r#"{"unified": {"io.max": "8:0 rbps=1\n8:16 rbps=2\n", "memory.high": "5"}}"#;
         assert_eq!(lines(two).unwrap(), ["io.max = 8:0 rbps=1", "io.max = 8:16 rbps=2", "memory.high = 5"]);
-        for name in ["../memory.max", "a/b.c", "", ".", ".."] {
+        for name in ["../memory.max", "a/b.c", "", ".", "..", "cgroup.procs", "cgroup.freeze", "cgroup.kill"] {
             let resources = format!(r#"{{"unified": {{"{name}": "1"}}}}"#);
             assert!(lines(&resources).is_err(), "{name}");
         }

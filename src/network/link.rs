@@ -149,6 +149,8 @@ pub struct Link {
     pub up: bool,
     /// Its hardware address as `ip link` prints it; empty where it has none.
     pub hardware: String,
+    /// The names that it can be found by as well (`ip link property add altname`).
+    pub also_called: Vec<String>,
 }
 
 fn read(message: &Message) -> Result<Link> {
@@ -161,12 +163,17 @@ fn read(message: &Message) -> Result<Link> {
         name: String::new(),
         up: flags & libc::IFF_UP as u32 != 0,
         hardware: String::new(),
+        also_called: Vec::new(),
     };
     for (kind, value) in attribute::parse(attributes)? {
         match kind {
             libc::IFLA_IFNAME => link.name = attribute::text(value),
             libc::IFLA_ADDRESS => {
                 link.hardware = value.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
+            }
+            libc::IFLA_PROP_LIST => {
+                let names = attribute::parse(value)?.into_iter().filter(|(kind, _)| *kind == libc::IFLA_ALT_IFNAME);
+                link.also_called = names.map(|(_, name)| attribute::text(name)).collect();
             }
             _ => {}
         }
@@ -229,6 +236,28 @@ pub fn move_to(socket: &Socket, index: u32, netns: BorrowedFd, name: &Ifname) ->
 pub fn set_up(socket: &Socket, index: u32) -> Result<()> {
     let up = libc::IFF_UP as u32;
     socket.change(Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, index, up, up))
+}
+
+/// Sets the hardware address of an interface, which most take only while they are down.
+pub fn set_hardware(socket: &Socket, index: u32, hardware: &str) -> Result<()> {
+    socket.change(Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, index, 0, libc::IFF_UP as u32))?;
+    let octets: Result<Vec<u8>, _> = hardware.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect();
+    let octets = octets.map_err(|_| Error::new(format!("{hardware:?} is no hardware address")))?;
+    let mut request = Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, index, 0, 0);
+    request.attribute(libc::IFLA_ADDRESS, &octets)?;
+    socket.change(request).context(|| format!("set the hardware address {hardware}"))
+}
+
+/// Takes names from an interface that it can be found by besides its own: RTM_DELLINKPROP.
+pub fn forget_names(socket: &Socket, index: u32, names: &[&String]) -> Result<()> {
+    const RTM_DELLINKPROP: u16 = 109;
+    let mut list = Vec::new();
+    for name in names {
+        attribute::put(&mut list, libc::IFLA_ALT_IFNAME, &[name.as_bytes(), b"\0"].concat())?;
+    }
+    let mut request = Request::link(RTM_DELLINKPROP, libc::NLM_F_ACK, index, 0, 0);
+    request.attribute(libc::IFLA_PROP_LIST | libc::NLA_F_NESTED as u16, &list)?;
+    socket.change(request).context(|| format!("take the names {names:?}"))
 }
 
 #[cfg(test)]

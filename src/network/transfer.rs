@@ -19,6 +19,9 @@ pub struct Origin {
     pub index: u32,
     /// Its hardware address, which it keeps wherever it is.
     pub hardware: String,
+    /// The names that it could be found by as well, which go with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_called: Vec<String>,
     /// Whether it was up.
     pub up: bool,
     /// What it was to be called in the other namespace.
@@ -40,9 +43,9 @@ impl Origin {
 
 /// Looks at an interface that is going to be moved; None where there is none of that name.
 pub fn look(socket: &Socket, name: &Ifname, inside: Pattern) -> Result<Option<Origin>> {
-    let Some(Link { index, up, hardware, .. }) = link::by_name(socket, name.as_ref())? else { return Ok(None) };
+    let Some(Link { index, up, hardware, also_called, .. }) = link::by_name(socket, name.as_ref())? else { return Ok(None) };
     let addresses = address::list(socket, index)?;
-    Ok(Some(Origin { name: name.clone(), index, hardware, up, inside, addresses }))
+    Ok(Some(Origin { name: name.clone(), index, hardware, also_called, up, inside, addresses }))
 }
 
 /// Moves an interface: under its new name, with the addresses that travel, and up. `moved` is told its number there as
@@ -83,6 +86,7 @@ pub fn send(
 pub fn bring_back(origin: &Origin, index: Option<u32>, there: &Socket, here: (&Socket, BorrowedFd)) -> Result<()> {
     let (socket, netns) = here;
     if let Some(link) = find(origin, index, there)? {
+        make_acceptable(origin, &link, there)?;
         link::move_to(there, link.index, netns, &origin.name).map_err(|error| match error.errno() {
             Some(libc::EEXIST) => {
                 error.reworded(format!("another interface is called {} by now; rename that one", origin.name))
@@ -105,9 +109,20 @@ pub fn bring_back(origin: &Origin, index: Option<u32>, there: &Socket, here: (&S
     Ok(())
 }
 
+/// Undoes what would keep an interface from coming back or from being known there: another hardware address, and further
+/// names, one of which an interface there may have.
+fn make_acceptable(origin: &Origin, link: &Link, socket: &Socket) -> Result<()> {
+    if !origin.is_same(link) {
+        link::set_hardware(socket, link.index, &origin.hardware)?;
+    }
+    let new: Vec<_> = link.also_called.iter().filter(|name| !origin.also_called.contains(name)).collect();
+    if new.is_empty() { Ok(()) } else { link::forget_names(socket, link.index, &new) }
+}
+
 fn find(origin: &Origin, index: Option<u32>, socket: &Socket) -> Result<Option<Link>> {
     match index {
-        Some(index) => Ok(link::by_index(socket, index)?.filter(|link| origin.is_same(link))),
+        // No other gets its number there but by force.
+        Some(index) => link::by_index(socket, index),
         None => {
             let mut links = link::list(socket)?.into_iter();
             Ok(links.find(|link| origin.inside.matches(&link.name) && origin.is_same(link)))
