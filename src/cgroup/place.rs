@@ -130,7 +130,8 @@ impl Place {
             list.lines().find_map(|line| line.strip_prefix("0::")).and_then(|at| at.split(own.path.as_str()).nth(1));
         let Some(below) = below.filter(|below| !leaves(below)) else { return Ok(Some(dir)) };
         let inner = format!("{}{below}", own.dir());
-        if Events::of(&inner)?.frozen {
+        // With the whole container paused the caller has chosen to wait.
+        if Events::of(&inner)?.frozen && !Events::of(&own.dir())?.frozen {
             return Err(Error::new(format!(
                 "the container's init is in {inner}, a cgroup that the container has frozen: thaw it (write 0 to its cgroup.freeze)"
             )));
@@ -148,7 +149,7 @@ impl Place {
         let Some(cgroup) = self.with("freezer").or_else(|| self.with("devices")).or_else(rest) else {
             return Ok(Vec::new());
         };
-        pids_below(&cgroup.dir())
+        pids_below(cgroup.dir())
     }
 
     /// Every directory that making the place will make, each hierarchy's outermost first: what undo must know before.
