@@ -43,7 +43,9 @@ impl Origin {
 
 /// Looks at an interface that is going to be moved; None where there is none of that name.
 pub fn look(socket: &Socket, name: &Ifname, inside: Pattern) -> Result<Option<Origin>> {
-    let Some(Link { index, up, hardware, also_called, .. }) = link::by_name(socket, name.as_ref())? else { return Ok(None) };
+    let Some(Link { index, up, hardware, also_called, .. }) = link::by_name(socket, name.as_ref())? else {
+        return Ok(None);
+    };
     let addresses = address::list(socket, index)?;
     Ok(Some(Origin { name: name.clone(), index, hardware, also_called, up, inside, addresses }))
 }
@@ -112,7 +114,7 @@ pub fn bring_back(origin: &Origin, index: Option<u32>, there: &Socket, here: (&S
 /// Undoes what would keep an interface from coming back or from being known there: another hardware address, and further
 /// names, one of which an interface there may have.
 fn make_acceptable(origin: &Origin, link: &Link, socket: &Socket) -> Result<()> {
-    if !origin.is_same(link) {
+    if !origin.is_same(link) && !origin.hardware.is_empty() {
         link::set_hardware(socket, link.index, &origin.hardware)?;
     }
     let new: Vec<_> = link.also_called.iter().filter(|name| !origin.also_called.contains(name)).collect();
