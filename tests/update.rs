@@ -376,3 +376,27 @@ fn later_commands_see_what_was_updated() {
     before.assert_nothing_new();
     assert!(!c.root.join(&c.id).exists());
 }
+
+/// As where the container has come to use more memory than the limit that would be put back.
+#[test]
+fn a_limit_that_cannot_be_put_back_keeps_no_container_frozen() {
+    not_in_runc!("it has no record of an update");
+    let c = Container::idle().up();
+    let (freezer, file, frozen, pids) = match common::outside::is_v2() {
+        true => (c.cgroup(""), "cgroup.freeze", "1", c.cgroup("")),
+        false => (c.cgroup("freezer"), "freezer.state", "FROZEN", c.cgroup("pids")),
+    };
+    let before = json!([{"path": pids.join("pids.max"), "text": "what the kernel refuses"}]);
+    let record = c.root.join(&c.id).join("update");
+    fs::write(&record, json!({"updates": 0, "freezes": true, "before": before}).to_string()).unwrap();
+    fs::write(freezer.join(file), frozen).unwrap();
+    eventually("a paused container", || c.status() == "paused");
+    let output = c.on_id(&["resume"]);
+    // Whatever came of it, nothing of this test may stay.
+    let _ = fs::write(freezer.join(file), if frozen == "1" { "0" } else { "THAWED" });
+    output.ok();
+    assert!(output.stderr.contains("could not all be put back") && output.stderr.contains("pids.max"), "{output:?}");
+    assert!(!record.exists());
+    c.exec(&["true"]).ok();
+    c.on_id(&["update", "--pids-limit", "7"]).ok();
+}

@@ -171,7 +171,7 @@ fn no_rdt() -> Result<oci_spec::runtime::LinuxIntelRdt> {
 
 fn put_back(before: &[Old]) {
     if let Err(left) = cgroup::put_back(before) {
-        log::warn!("the limits could not all be put back: {left}");
+        log::warn!("the limits could not all be put back: {left}; set them by `update`");
     }
 }
 
@@ -187,8 +187,8 @@ fn apply(place: &cgroup::Place, plan: &cgroup::Update, freezes: bool) -> Result<
     applied
 }
 
-/// Finishes an update whose command was killed: what it had written is put back, unless it was done, and a container that
-/// it had frozen goes on. Whether that was so.
+/// Finishes an update whose command was killed: what it had written is put back as far as the kernel allows, unless it was
+/// done, and a container that it had frozen goes on. Whether that was so.
 pub fn mend(locked: &Locked, state: &State) -> Result<bool> {
     let Some(text) = locked.directory.read_file(UPDATE)? else { return Ok(false) };
     let record: Record = serde_json::from_str(&text).context(|| {
@@ -196,7 +196,8 @@ pub fn mend(locked: &Locked, state: &State) -> Result<bool> {
     })?;
     if state.updates == record.updates {
         log::warn!("an update was cut short: its limits are put back");
-        cgroup::put_back(&record.before)?;
+        // What the container uses by now may forbid an old limit; that must not keep a frozen one from going on.
+        put_back(&record.before);
     }
     let mut thawed = false;
     if let Some(place) = state.place.as_ref().filter(|place| record.freezes && place.is_frozen()) {
