@@ -258,10 +258,11 @@ fn exec_enters_a_container_whose_init_has_moved_below() {
 fn exec_does_not_wait_in_a_cgroup_that_the_container_has_frozen() {
     v2_only!();
     // Init's own is below; another process, which stays above, freezes it.
-    let script = "mkdir /sys/fs/cgroup/init /sys/fs/cgroup/other && \
-        (echo 0 > /sys/fs/cgroup/other/cgroup.procs; read go < /go; echo 1 > /sys/fs/cgroup/init/cgroup.freeze; exec sleep 1000) & \
-        echo 0 > /sys/fs/cgroup/init/cgroup.procs && \
-        until echo +pids > /sys/fs/cgroup/cgroup.subtree_control; do :; done; echo go > /go; exec sleep 1000";
+    let script = "set -e; cd /sys/fs/cgroup; mkdir init other
+        (echo 0 > other/cgroup.procs; read go < /go; echo 1 > init/cgroup.freeze; exec sleep 1000) &
+        echo 0 > init/cgroup.procs
+        until echo +pids > cgroup.subtree_control; do :; done
+        echo go > /go; exec sleep 1000";
     let c = Container::sh(script).with(|config| {
         config["root"]["readonly"] = json!(false);
         config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
