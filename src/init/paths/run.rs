@@ -78,7 +78,7 @@ impl Cover {
             self.used = true;
             sys::attach(self.tree, place).during(Act::Attach)?;
             // Clones are made of it later, and are read-only as well.
-            return if self.writable { remount_read_only(path, MS_NOSUID | MS_NOEXEC) } else { Ok(()) };
+            return if self.writable { remount_read_only(self.tree, path, MS_NOSUID | MS_NOEXEC) } else { Ok(()) };
         }
         let clone = sys::open_tree(self.tree, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH).during(Act::Attach)?;
         let outcome = sys::attach(clone, place).during(Act::Attach);
@@ -106,7 +106,7 @@ fn read_only(path: &CStr, context: &Context) -> Result<(), Failure> {
         sys::open_tree(place, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE).during(Act::Attach)?;
     let outcome = match sys::set_attributes(tree, u64::from(MOUNT_ATTR_RDONLY), 0, 0, false) {
         Err(errno) if errno == ENOSYS as i32 => {
-            sys::attach(tree, place).during(Act::Attach).and_then(|()| remount_read_only(path, 0))
+            sys::attach(tree, place).during(Act::Attach).and_then(|()| remount_read_only(tree, path, 0))
         }
         other => other.during(Act::SetFlags).and_then(|()| sys::attach(tree, place).during(Act::Attach)),
     };
@@ -115,8 +115,10 @@ fn read_only(path: &CStr, context: &Context) -> Result<(), Failure> {
     outcome
 }
 
-/// Before Linux 5.12: what is attached, by its path, since a file cannot be the working directory.
-fn remount_read_only(path: &CStr, more: u32) -> Result<(), Failure> {
+/// Before Linux 5.12, once it is attached: a directory by its descriptor, which no link can lead elsewhere; a file cannot be
+/// the working directory, and goes by its path.
+fn remount_read_only(tree: Fd, path: &CStr, more: u32) -> Result<(), Failure> {
+    let target = if sys::fchdir(tree).is_ok() { c"." } else { path };
     let flags = u64::from(MS_REMOUNT | MS_BIND | MS_RDONLY | more);
-    sys::mount(None, path, None, flags, None).during(Act::SetFlags)
+    sys::mount(None, target, None, flags, None).during(Act::SetFlags)
 }
