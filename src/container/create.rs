@@ -224,7 +224,7 @@ impl<'a> Creation<'a> {
                 }
                 RuntimeStep::MoveLink(origin) => self.move_link(origin)?,
                 RuntimeStep::LeaveLinks => {
-                    launch.settle(&plan)?;
+                    launch.settle_for_good(&plan)?;
                     self.append(&[Line::LinksLeft])?;
                     links::let_go(self.directory()?)?;
                 }

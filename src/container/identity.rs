@@ -91,6 +91,14 @@ pub fn outcome(pid: i32, process: BorrowedFd, init: Program) -> Outcome {
     }
 }
 
+/// Whether a process is on its way to its end, which it is before its descriptors are closed, or past it: PF_EXITING in
+/// field 9 of /proc/PID/stat.
+pub fn is_ending(pid: i32) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    let flags = stat(pid).ok().and_then(|(_, fields)| fields.get(6)?.parse::<u64>().ok());
+    flags.is_none_or(|flags| flags & PF_EXITING != 0)
+}
+
 /// How an init ended that did not become the command, and what to do.
 pub fn describe_end(status: Option<i32>) -> String {
     use nix::sys::signal::Signal;

@@ -245,6 +245,18 @@ impl Launch {
         }
     }
 
+    /// The same, before what cannot be undone: an init that is killed closes its socket before it shows as ended.
+    pub fn settle_for_good(&mut self, plan: &Plan) -> Result<()> {
+        self.settle(plan)?;
+        let waits = self.page.progress().step.load(Ordering::Acquire) < plan.last_init_step();
+        let init = self.init()?;
+        if waits && identity::is_ending(init.pid) {
+            sys::pidfd::wait_for_end(init.process.as_fd(), Some(PATIENCE));
+            return Err(self.failure(&[], plan));
+        }
+        Ok(())
+    }
+
     /// Whether init ended instead: after the last step, execve, what it runs is to be seen; before it, it waits for `start`.
     fn died_early(&self, plan: &Plan) -> bool {
         let Some(init) = &self.started else { return false };
