@@ -189,7 +189,7 @@ impl Surroundings<'_> {
     /// All of that but execve.
     pub fn load(&self, process: &Process, hooks: &[&Hook], waits: bool, draft: &mut Draft) -> Result<usize> {
         exec::plan::prepare(process, &self.environment, draft)?;
-        let loads_first = self.loads_before_hooks(process);
+        let loads_first = !hooks.is_empty() && self.loads_before_hooks(process);
         if !loads_first {
             run_hooks(hooks, waits, draft)?;
         }
