@@ -58,7 +58,7 @@ pub(super) fn report(message: &str) {
     };
     logger.write(Level::Error, message);
     if logger.file.is_some() {
-        write_stderr(&format!("{}\n", message));
+        write_stderr(&format!("{}\n", harmless(message)));
     }
 }
 
@@ -113,9 +113,17 @@ fn line(format: Format, level: Level, message: &str, since: u64) -> String {
                 Level::Info => (36, "INFO"),
                 Level::Debug | Level::Trace => (37, "DEBU"),
             };
-            format!("\x1b[{colour}m{short}\x1b[0m[{since:04}] {message}\n")
+            format!("\x1b[{colour}m{short}\x1b[0m[{since:04}] {}\n", harmless(message))
         }
     }
+}
+
+/// A message for a terminal. It may quote what an image or a container has said, such as a hook's output, and a terminal
+/// obeys control characters; those of plain text stay.
+fn harmless(message: &str) -> String {
+    let is_plain = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    let show = |c: char| if is_plain(c) { c.to_string() } else { c.escape_default().to_string() };
+    message.chars().map(show).collect()
 }
 
 fn word(level: Level) -> &'static str {
@@ -146,6 +154,14 @@ mod tests {
     fn text_is_quoted_where_logrus_quotes_it() {
         assert!(line(Format::Text, Level::Warn, "plain", 0).ends_with(" level=warning msg=plain\n"));
         assert!(line(Format::Text, Level::Error, "a \"b\"\n", 0).ends_with(" level=error msg=\"a \\\"b\\\"\\n\"\n"));
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_a_message_quotes() {
+        let said = "a\tb\nc\u{1b}]0;x\u{7}\r\u{9b}2J é";
+        let shown = "a\tb\nc\\u{1b}]0;x\\u{7}\\r\\u{9b}2J é\n";
+        let line = line(Format::Terminal, Level::Error, said, 0);
+        assert!(line.ends_with(shown), "{line:?}");
     }
 
     #[test]
