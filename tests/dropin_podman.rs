@@ -252,3 +252,25 @@ fn an_imported_image_runs() {
     let words = [&words[..words.len() - 2], &["nfrun-test-image", "cat", "/etc/group"]].concat();
     assert_eq!(p.podman(&words).ok(), "root:x:0:\ntty:x:5:\nalice:x:1000:");
 }
+
+/// podman gives the runtime no NOTIFY_SOCKET: conmon listens to the container in its place.
+#[test]
+fn a_container_under_a_service_manager_says_that_it_is_ready() {
+    let p = podman!();
+    let manager = std::os::unix::net::UnixDatagram::bind(p.c.dir.join("manager")).unwrap();
+    let options = ["--detach", "--name", "ready", "--sdnotify", "container"];
+    let mut run = p.command(&p.run_words(&options, &["sleep", "1000"]));
+    p.c.finish(run.env("NOTIFY_SOCKET", p.c.dir.join("manager"))).ok();
+    let pid = p.podman(&["inspect", "--format", "{{.State.Pid}}", "ready"]).ok().to_owned();
+    let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    assert!(environment.contains("NOTIFY_SOCKET=/run/notify/notify.sock\0"), "{environment}");
+    let container = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    container.send_to(b"READY=1", format!("/proc/{pid}/root/run/notify/notify.sock")).unwrap();
+    let mut text = [0; 4096];
+    let mut heard = String::new();
+    while !heard.contains("READY=1") {
+        assert!(readable_within(&manager, LIMIT), "the manager heard {heard:?} alone");
+        let length = manager.recv(&mut text).unwrap();
+        heard.push_str(&String::from_utf8_lossy(&text[..length]));
+    }
+}
