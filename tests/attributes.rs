@@ -415,6 +415,7 @@ fn exec_runs_on_the_cpus_that_the_flag_the_document_or_the_annotation_names() {
 
 #[test]
 fn the_initial_cpus_hold_before_the_cgroups_are_entered_and_the_final_ones_after() {
+    v1_only!();
     not_in_runc!("execCPUAffinity came in 1.3");
     if two_cpus().is_none() {
         skip!("one CPU alone");

@@ -392,3 +392,19 @@ fn events_tell_of_memory_that_ran_out() {
     c.on_id(&["delete", "--force"]).ok();
     assert_eq!(wait(&mut events, "events"), 0);
 }
+
+#[test]
+fn in_a_user_namespace_without_a_cgroup_namespace_the_hosts_tree_is_bound() {
+    v2_only!();
+    let c = Container::sh("cat /proc/self/mountinfo; ls /sys/fs/cgroup").with(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+        for map in ["uidMappings", "gidMappings"] {
+            config["linux"][map] = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);
+        }
+    });
+    let out = c.run();
+    assert_eq!(out.code, 0, "{out:?}");
+    let mount = out.stdout.lines().find(|line| line.contains(" /sys/fs/cgroup ")).expect("a mount");
+    assert!(mount.contains(" - cgroup2 ") && mount.contains("ro"), "{mount}");
+    assert!(out.stdout.contains("cgroup.controllers"), "{out:?}");
+}

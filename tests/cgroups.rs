@@ -425,6 +425,7 @@ fn a_process_in_a_cgroup_whose_name_is_no_text_is_found_and_ended() {
 
 #[test]
 fn a_controller_that_this_host_lacks_is_refused_by_the_property_that_needs_it() {
+    v1_only!();
     let mounted = fs::read_to_string("/proc/self/cgroup").unwrap();
     for (controller, resources, says) in [
         ("net_cls", json!({"network": {"classID": 1_048_577}}), "linux.resources.network.classID"),

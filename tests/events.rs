@@ -52,6 +52,7 @@ fn stats(c: &Container) -> Value {
 
 #[test]
 fn stats_are_what_the_kernels_files_say_in_runcs_shape() {
+    v1_only!();
     let c = Container::sh("sleep 1000 & wait").with(|config| {
         config["linux"]["resources"]["memory"] = json!({"limit": 67108864});
         config["linux"]["resources"]["pids"] = json!({"limit": 77});

@@ -398,6 +398,7 @@ fn masked_and_read_only_paths_have_to_be_absolute() {
 
 #[test]
 fn a_cgroups_path_leads_to_the_same_place_each_time() {
+    v1_only!();
     let callers = fs::read_to_string("/proc/self/cgroup").unwrap();
     let own =
         callers.lines().find_map(|line| line.split_once(":pids:")).expect("a pids hierarchy").1.trim_end_matches('/');
@@ -421,6 +422,7 @@ fn a_cgroups_path_leads_to_the_same_place_each_time() {
 /// Delegation is not safe on v1, so the owner stays even where the mount, the namespaces and the user would ask for it.
 #[test]
 fn a_v1_cgroup_keeps_its_owner() {
+    v1_only!();
     let c = Container::idle().with(|config| {
         push(&mut config["linux"]["namespaces"], json!({"type": "cgroup"}));
         config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
@@ -438,6 +440,7 @@ fn a_v1_cgroup_keeps_its_owner() {
 
 #[test]
 fn device_rules_apply_in_the_order_of_the_list() {
+    v1_only!();
     let rule = |allow: bool| json!({"allow": allow, "type": "c", "major": 7, "minor": 42, "access": "rw"});
     for (rules, allowed) in [([rule(true), rule(false)], false), ([rule(false), rule(true)], true)] {
         let c = Container::idle().with(|config| {
@@ -451,6 +454,7 @@ fn device_rules_apply_in_the_order_of_the_list() {
 
 #[test]
 fn what_has_to_hold_one_of_two_values_is_refused_without_any() {
+    v1_only!();
     not_in_runc!("it takes them as nothing");
     refused(
         |config| config["linux"]["resources"]["blockIO"] = json!({"weightDevice": [{"major": 254, "minor": 0}]}),
@@ -494,6 +498,7 @@ fn an_errno_where_the_action_has_none_is_refused() {
 
 #[test]
 fn unified_settings_are_refused_where_no_v2_controller_is() {
+    v1_only!();
     let controllers = fs::read_to_string("/sys/fs/cgroup/unified/cgroup.controllers").unwrap_or_default();
     if controllers.contains("memory") {
         skip!("cgroup2 has the memory controller here");
@@ -503,6 +508,7 @@ fn unified_settings_are_refused_where_no_v2_controller_is() {
 
 #[test]
 fn a_burst_above_its_quota_is_refused() {
+    v1_only!();
     not_in_runc!("burst came in 1.2");
     refused(
         |config| config["linux"]["resources"]["cpu"] = json!({"quota": 10000, "period": 100_000, "burst": 20000}),

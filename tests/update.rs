@@ -59,6 +59,7 @@ fn all_limits(c: &Container) -> Vec<(String, String)> {
 
 #[test]
 fn each_flag_changes_its_file_and_no_other() {
+    v1_only!();
     let c = limited(json!({"memory": {"limit": 64 * MIB, "swap": 128 * MIB}, "pids": {"limit": 50}})).up();
     for (flag, value, file, shown) in [
         ("--memory", "32m", "memory.limit_in_bytes", "33554432"),
@@ -93,6 +94,7 @@ fn each_flag_changes_its_file_and_no_other() {
 
 #[test]
 fn kernel_memory_is_ignored_with_a_warning() {
+    v1_only!();
     let c = limited(json!({"memory": {"limit": 64 * MIB}})).up();
     let before = all_limits(&c);
     let output = update(&c, &["--kernel-memory", "5m", "--kernel-memory-tcp", "5m"]);
@@ -103,6 +105,7 @@ fn kernel_memory_is_ignored_with_a_warning() {
 
 #[test]
 fn what_this_kernel_lacks_is_refused_by_its_property() {
+    v1_only!();
     not_in_runc!("it passes over a missing blkio.weight");
     let c = Container::idle().up();
     let before = all_limits(&c);
@@ -123,6 +126,7 @@ fn what_this_kernel_lacks_is_refused_by_its_property() {
 
 #[test]
 fn a_class_of_service_is_refused_where_the_processor_has_none() {
+    v1_only!();
     if fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ") {
         skip!("this host has resctrl");
     }
@@ -153,6 +157,7 @@ fn a_wrong_value_is_refused_with_its_flag() {
 
 #[test]
 fn a_document_of_resources_comes_from_a_file_or_from_stdin_and_flags_are_ignored_then() {
+    v1_only!();
     let c = limited(json!({"pids": {"limit": 50}})).up();
     let file = c.dir.join("new.json");
     fs::write(&file, json!({"memory": {"limit": 32 * MIB}, "cpu": {"shares": 300}}).to_string()).unwrap();
@@ -174,6 +179,7 @@ fn a_document_of_resources_comes_from_a_file_or_from_stdin_and_flags_are_ignored
 
 #[test]
 fn memory_and_swap_are_raised_and_lowered_together() {
+    v1_only!();
     let c = limited(json!({"memory": {"limit": 32 * MIB, "swap": 32 * MIB}})).up();
     for (limit, swap) in [(64, 128), (16, 16), (256, 256), (255, 300)] {
         update(&c, &["--memory", &format!("{limit}m"), "--memory-swap", &format!("{swap}m")]).ok();
@@ -189,6 +195,7 @@ fn memory_and_swap_are_raised_and_lowered_together() {
 
 #[test]
 fn a_quota_needs_no_period_and_a_period_no_quota_and_an_invalid_one_is_named() {
+    v1_only!();
     let c = Container::idle().up();
     update(&c, &["--cpu-quota", "30000"]).ok();
     assert_eq!(c.limit("cpu", "cpu.cfs_period_us"), "100000");
@@ -203,6 +210,7 @@ fn a_quota_needs_no_period_and_a_period_no_quota_and_an_invalid_one_is_named() {
 
 #[test]
 fn a_refused_update_is_taken_back_as_a_whole() {
+    v1_only!();
     let c = limited(json!({
         "memory": {"limit": 64 * MIB, "swap": 64 * MIB, "reservation": 16 * MIB, "swappiness": 30},
         "cpu": {"shares": 512, "quota": 25000, "period": 50000, "cpus": "0"},
@@ -232,6 +240,7 @@ fn a_refused_update_is_taken_back_as_a_whole() {
 
 #[test]
 fn a_limit_below_what_is_used_is_refused_before_the_kernel_reclaims_when_that_is_asked_for() {
+    v1_only!();
     not_in_runc!("it checks on cgroup v2 only");
     let script = "x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo up; while :; do sleep 1000; done; echo $x";
     let c = Container::sh(script).with(|config| {
@@ -291,6 +300,7 @@ fn a_smaller_pids_limit_bites_at_once_and_a_quota_throttles() {
 
 #[test]
 fn limits_of_block_devices_are_changed_one_by_one() {
+    v1_only!();
     if !fs::read_to_string("/proc/partitions").unwrap().contains("vda") {
         skip!("no block device 254:0 to throttle");
     }
@@ -306,6 +316,7 @@ fn limits_of_block_devices_are_changed_one_by_one() {
 
 #[test]
 fn device_rules_change_without_a_moment_in_which_an_allowed_device_is_denied() {
+    v1_only!();
     not_in_runc!("it does not update device rules");
     let allow = |minors: &[u32]| {
         let mut rules = vec![json!({"allow": false, "access": "rwm"})];
@@ -343,6 +354,7 @@ fn device_rules_change_without_a_moment_in_which_an_allowed_device_is_denied() {
 
 #[test]
 fn what_another_program_has_allowed_besides_stays() {
+    v1_only!();
     not_in_runc!("it does not update device rules");
     let c = Container::idle().up();
     // As a plugin for GPUs does.

@@ -254,6 +254,7 @@ fn the_usual_file_systems_are_mounted_with_their_options() {
 
 #[test]
 fn the_cgroup_mount_shows_the_containers_own_hierarchies_read_only_or_not() {
+    v1_only!();
     for (option, read_only) in [("ro", true), ("rw", false)] {
         let c = Container::idle()
             .with(|config| config["mounts"][6]["options"] = json!(["nosuid", "noexec", "nodev", option]))
@@ -273,6 +274,7 @@ fn the_cgroup_mount_shows_the_containers_own_hierarchies_read_only_or_not() {
 
 #[test]
 fn the_cgroup_mount_with_a_cgroup_namespace_is_rooted_at_the_container() {
+    v1_only!();
     let c = Container::idle().with(|config| push(&mut config["linux"]["namespaces"], json!({"type": "cgroup"}))).up();
     assert!(c.exec(&["cat", "/proc/self/cgroup"]).ok().lines().all(|line| line.ends_with(":/")));
     let inside = c.exec(&["sh", "-c", "grep ' /sys/fs/cgroup/pids ' /proc/self/mountinfo"]).ok().to_owned();

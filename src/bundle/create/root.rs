@@ -52,6 +52,8 @@ impl Planner<'_> {
         root.attach(draft)?;
         let mounts = self.spec.mounts().as_deref().unwrap_or_default();
         let cgroups: Vec<_> = place.iter().flat_map(|place| &place.cgroups).filter_map(shown).collect();
+        let unified =
+            place.filter(|place| place.is_v2()).and_then(cgroup::Place::v2).map(|cgroup| cgroup.mount.as_str());
         let scene = mounts::plan::Scene {
             bundle: self.around.bundle,
             rootfs: &self.rootfs,
@@ -61,7 +63,7 @@ impl Planner<'_> {
             label: mount_label(linux.mount_label().as_deref(), self.around.look)?,
             user_namespace: self.namespaces.has(libc::CLONE_NEWUSER),
             cgroups: &cgroups,
-            unified: place.is_some_and(cgroup::Place::is_v2),
+            unified: unified.map(Path::new),
             cgroup_namespace: self.namespaces.has(libc::CLONE_NEWCGROUP),
         };
         mounts::plan::mount_all(mounts, &scene, draft)?;

@@ -34,8 +34,8 @@ pub struct Scene<'a> {
     pub user_namespace: bool,
     /// The container's cgroup directories: the name to show and the directory on the host.
     pub cgroups: &'a [(String, PathBuf)],
-    /// Whether the host has cgroup2 alone.
-    pub unified: bool,
+    /// Where cgroup2 is mounted on a host that has it alone.
+    pub unified: Option<&'a Path>,
     /// Whether the container has a cgroup namespace of its own.
     pub cgroup_namespace: bool,
 }
@@ -177,16 +177,20 @@ fn one(
 ) -> Result<()> {
     let kind = match mount.typ().as_deref().unwrap_or("") {
         // One tree, which shows the host's, or with a cgroup namespace the container's own.
-        "cgroup" if scene.unified => "cgroup2",
+        "cgroup" if scene.unified.is_some() => "cgroup2",
         kind => kind,
     };
     if is_bind(mount, options) {
         return bind(mount, target, options, (scene, field, earlier), draft);
     }
     refuse_mapping(mount, options, field)?;
-
-    if (kind == "cgroup" || kind == "cgroup2") && !scene.unified {
-        return cgroups(target, options, (scene, field), draft);
+    match (kind, scene.unified) {
+        ("cgroup" | "cgroup2", None) => return cgroups(target, options, (scene, field), draft),
+        // The kernel lets the root of a user namespace mount only a cgroup namespace that is his: as runc, the host's.
+        ("cgroup2", Some(host)) if scene.user_namespace && !scene.cgroup_namespace => {
+            return bind_path(host, (None, false), target, options, field, draft);
+        }
+        _ => {}
     }
     if kind.is_empty() {
         return Err(Error::invalid(format!("{field}.type: is missing; name a filesystem, or add the option bind")));
