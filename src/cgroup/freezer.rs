@@ -125,6 +125,10 @@ impl Place {
     /// Thaws this and every cgroup below it, since a frozen process does not die of SIGKILL, and a container may have
     /// frozen a sub-cgroup of its own.
     pub(super) fn thaw_all(&self) {
+        if let Some(dir) = self.v2_freezer() {
+            // There a frozen process dies of SIGKILL, but whoever enters next would stand still.
+            let _ = write(&format!("{dir}/cgroup.freeze"), "0");
+        }
         let Some(cgroup) = self.with("freezer") else { return };
         // What cannot be thawed shows when it does not die.
         let _ = walk(Path::new(&cgroup.dir()), &mut |dir| {

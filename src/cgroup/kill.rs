@@ -20,6 +20,23 @@ use crate::{Context, Error, Result};
 /// After so many rounds of SIGKILL that left processes, they fork faster than they are listed, and are frozen first.
 const PATIENT_ROUNDS: u32 = 3;
 
+/// A place that stands still while it is signalled. It goes on afterwards however that ends: also an empty cgroup that
+/// stayed frozen would hold whoever enters it next.
+struct Still<'a>(&'a Place);
+
+impl<'a> Still<'a> {
+    /// None where it cannot be frozen soon.
+    fn hold(place: &'a Place) -> Option<Self> {
+        place.freeze(Duration::from_millis(100)).is_ok().then(|| Self(place))
+    }
+}
+
+impl Drop for Still<'_> {
+    fn drop(&mut self) {
+        self.0.thaw_all();
+    }
+}
+
 impl Place {
     /// Sends a signal to every process. SIGKILL thaws them, is repeated for those that were forked meanwhile, and waits
     /// until none is left.
@@ -38,12 +55,13 @@ impl Place {
             return Ok(());
         }
         for round in 0.. {
-            let frozen = round >= PATIENT_ROUNDS && self.freeze(Duration::from_millis(100)).is_ok();
+            let frozen = (round >= PATIENT_ROUNDS).then(|| Still::hold(self)).flatten();
             let signalled = self.signal_round(signal)?;
             if signalled.is_empty() && self.pids()?.is_empty() {
                 return Ok(());
             }
-            if round == 0 || frozen {
+            drop(frozen);
+            if round == 0 {
                 self.thaw_all();
             }
             if signalled.is_empty() {

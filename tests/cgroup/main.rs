@@ -163,6 +163,7 @@ fn kill_reaches_forkers_paused_processes_and_frozen_sub_cgroups() {
     eventually("it forks", || scene.place.pids().unwrap().len() > 50);
     scene.place.signal_all(libc::SIGKILL, BOUND).unwrap();
     assert!(scene.place.pids().unwrap().is_empty());
+    assert_eq!(scene.place.freezer_state().unwrap(), Freezer::Thawed, "whoever enters next would hang");
     bomb.wait().unwrap();
 
     for cgroup in &scene.place.cgroups {
