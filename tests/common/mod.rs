@@ -136,6 +136,16 @@ pub struct Container {
     pub runtime: Runtime,
 }
 
+/// A parent that reaps nobody, until it is dropped.
+pub struct Unreaping(Child);
+
+impl Drop for Unreaping {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A runtime that a container is made by.
 #[derive(Debug, Clone, Default)]
 pub enum Runtime {
@@ -295,6 +305,25 @@ impl Container {
     pub fn create(&self) -> &Self {
         self.try_create().ok();
         self
+    }
+
+    /// `create`, with a parent for its init who reaps nobody as long as the answer is held: how a process ended can be seen
+    /// until its parent has reaped it, which a host's pid 1 may do at once.
+    #[track_caller]
+    pub fn create_unreaped(&self) -> Unreaping {
+        let script = "import ctypes, subprocess, sys\n\
+            ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n\
+            subprocess.run(sys.argv[1:], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)\n\
+            print('made', flush=True)\n\
+            sys.stdin.read()";
+        let create = self.command(&self.words("create", &[]));
+        let (mut lines, writer) = Lines::pipe();
+        let mut parent = Command::new("/usr/bin/python3");
+        parent.args(["-c", script]).arg(create.get_program()).args(create.get_args()).current_dir(&self.dir);
+        let parent = parent.stdin(Stdio::piped()).stdout(writer).spawn().expect("start python3");
+        let parent = Unreaping(parent);
+        assert_eq!(lines.line(), "made");
+        parent
     }
 
     /// `start`, which has to succeed.

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Child;
 
 use super::common::bundle::push;
 use super::common::*;
@@ -368,7 +368,7 @@ fn a_silent_agent_holds_nobody_who_kills_the_container() {
             let (c, path) = asking(&["execve"], |config| config["linux"]["seccomp"]["flags"] = flags);
             let agent = Agent::at(&path);
             let before = c.leftovers();
-            c.create();
+            let parent = c.create_unreaped();
             let mut start = c.command(&["start", &c.id]).stderr(std::process::Stdio::null()).spawn().unwrap();
             let handed = agent.handed();
             let _unanswered = handed.call();
@@ -376,6 +376,7 @@ fn a_silent_agent_holds_nobody_who_kills_the_container() {
             let words: Vec<_> = words.iter().map(|word| if *word == "ID" { &c.id } else { *word }).collect();
             c.runtime(&words).ok();
             assert_ne!(wait(&mut start, "start"), 0);
+            drop(parent);
             c.on_id(&["delete", "--force"]);
             before.assert_nothing_new();
         }
@@ -392,7 +393,7 @@ fn an_agent_that_vanishes_leaves_its_calls_unknown() {
     // Where the program itself cannot be executed any more, start says so; not even init's last call goes through.
     let (c, path) = asking(&["execve", "sendto", "exit_group"], |_| ());
     let agent = Agent::at(&path);
-    c.create();
+    let _parent = c.create_unreaped();
     let mut start = c.command(&["start", &c.id]).stderr(std::process::Stdio::null()).spawn().unwrap();
     drop(agent.handed());
     assert_eq!(wait(&mut start, "start"), 1);
@@ -508,20 +509,9 @@ fn a_start_whose_init_is_killed_on_the_way_says_so() {
     not_in_runc!("it does not see that");
     let c =
         calling(all_but(json!([{"names": ["execve"], "action": "SCMP_ACT_KILL_PROCESS"}])), &probe(39, [0; 3], false));
-    // Which init died can be seen as long as its parent has not reaped it, which a host's pid 1 may do at once: here
-    // somebody who waits for nobody but the commands.
-    let script = "import ctypes, subprocess, sys\n\
-        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n\
-        at = sys.argv.index('--')\n\
-        subprocess.run(sys.argv[1:at], check=True)\n\
-        sys.exit(subprocess.run(sys.argv[at + 1:]).returncode)";
-    let (create, start) = (c.command(&c.words("create", &[])), c.command(&["start", &c.id]));
-    let words = |command: &Command| -> Vec<_> {
-        std::iter::once(command.get_program()).chain(command.get_args()).map(ToOwned::to_owned).collect()
-    };
-    let mut both = Command::new("/usr/bin/python3");
-    both.args(["-c", script]).args(words(&create)).arg("--").args(words(&start)).current_dir(&c.dir);
-    c.finish(both.stdin(std::process::Stdio::null())).fails(1, &["SIGSYS", "linux.seccomp", "execve"]);
+    let parent = c.create_unreaped();
+    c.on_id(&["start"]).fails(1, &["SIGSYS", "linux.seccomp", "execve"]);
+    drop(parent);
     c.wait_for("stopped");
     c.on_id(&["delete"]).ok();
     let before = c.leftovers();
