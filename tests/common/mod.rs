@@ -105,6 +105,21 @@ pub fn code(status: std::process::ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
+/// Starts a command. A program that a test has just written is busy as long as a command that another test starts at the
+/// same time has not been executed, which holds a copy of its open file until then.
+#[track_caller]
+pub fn start(command: &mut Command) -> Child {
+    let mut child = None;
+    eventually("the program is not busy", || match command.spawn() {
+        Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => false,
+        other => {
+            child = Some(other.expect("start the runtime"));
+            true
+        }
+    });
+    child.expect("a child")
+}
+
 /// Waits for a child for as long as a test may last, then fails.
 #[track_caller]
 pub fn wait(child: &mut Child, what: &str) -> i32 {
@@ -260,7 +275,7 @@ impl Container {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let files = [self.dir.join(format!("stdout.{n}")), self.dir.join(format!("stderr.{n}"))];
         let [out, err] = files.each_ref().map(|file| std::fs::File::create(file).expect("create an output file"));
-        let mut child = command.stdout(out).stderr(err).spawn().expect("start the runtime");
+        let mut child = start(command.stdout(out).stderr(err));
         let code = wait_within(&mut child, &format!("{command:?}"), limit);
         let [stdout, stderr] = files.map(|file| {
             let text = std::fs::read(&file).expect("read an output file");
@@ -347,7 +362,7 @@ impl Container {
         let stderr = self.dir.join("stderr.lines");
         let mut create = self.command(&self.words("create", &[]));
         create.stdout(writer).stderr(std::fs::File::create(&stderr).expect("create an output file"));
-        let mut child = create.spawn().expect("start the runtime");
+        let mut child = start(&mut create);
         // The command holds a writing end as well, which would keep the pipe from ending.
         drop(create);
         assert_eq!(wait(&mut child, "create"), 0, "create: {}", std::fs::read_to_string(stderr).unwrap_or_default());
