@@ -7,7 +7,7 @@ use oci_spec::runtime::LinuxHugepageLimit;
 
 use super::file::read;
 use super::place::Place;
-use super::step::{Cgroup, IfAbsent, Step, Value, Version};
+use super::step::{Cgroup, IfAbsent, Step, Value};
 use crate::{Context, Error, Result};
 
 /// `linux.resources.unified`: files of cgroup2 and what to write to them.
@@ -16,7 +16,7 @@ use crate::{Context, Error, Result};
 /// Names the setting: no cgroup2 hierarchy, one without its controller, or what is no file's name.
 pub(super) fn settings(place: &Place, settings: &HashMap<String, String>) -> Result<Vec<Step>> {
     const FIELD: &str = "linux.resources.unified";
-    let Some(cgroup) = v2(place) else {
+    let Some(cgroup) = place.v2() else {
         return Err(Error::invalid(format!(
             "{FIELD}: cannot use unified on cgroup v1, which this host has; use the memory, cpu and other properties"
         )));
@@ -69,7 +69,7 @@ pub(super) fn check_file(file: &str) -> Result<()> {
 /// A limit of huge pages where cgroup2 has the controller: what is used, and what is reserved, which this interface
 /// counts since Linux 5.7. None where it has not.
 pub(super) fn hugepages(place: &Place, limit: &LinuxHugepageLimit) -> Result<Option<Vec<Step>>> {
-    let Some(cgroup) = v2(place) else { return Ok(None) };
+    let Some(cgroup) = place.v2() else { return Ok(None) };
     if !controllers(cgroup)?.iter().any(|name| name == "hugetlb") {
         return Ok(None);
     }
@@ -81,10 +81,6 @@ pub(super) fn hugepages(place: &Place, limit: &LinuxHugepageLimit) -> Result<Opt
     };
     let writes = [write("", IfAbsent::Fail), write(".rsvd", IfAbsent::Skip)];
     Ok(Some(enable(cgroup, vec!["hugetlb".to_owned()]).into_iter().chain(writes).collect()))
-}
-
-fn v2(place: &Place) -> Option<&Cgroup> {
-    place.cgroups.iter().find(|cgroup| cgroup.version == Version::V2)
 }
 
 fn controllers(cgroup: &Cgroup) -> Result<Vec<String>> {
@@ -104,6 +100,7 @@ mod tests {
 
     use super::super::limits::limits;
     use super::super::run::Made;
+    use super::super::step::Version;
     use super::*;
 
     /// A directory in place of a mounted cgroup2 with the controllers hugetlb and misc. To enable a controller for the whole
