@@ -424,6 +424,29 @@ fn another_delete_force_lets_a_poststop_hook_end_that_does_not_hang() {
     assert!(["first", "second"].iter().all(|hook| c.dir.join("out").join(hook).exists()), "a hook was killed");
 }
 
+/// A command that only looks must not wait for somebody's hook, nor run it.
+#[test]
+fn hooks_that_a_killed_delete_left_are_run_by_gc_and_not_by_who_looks() {
+    let c = with_out(Container::idle());
+    let out = out_for(&c, "poststop");
+    let hangs = format!("touch {out}/begun; sleep 1000; true");
+    let late = format!("touch {out}/late");
+    let c = c.with(|config| config["hooks"]["poststop"] = json!([sh("hangs", &hangs), sh("late", &late)])).up();
+    let null = || std::fs::File::create("/dev/null").expect("/dev/null");
+    let mut delete = c.command(&["delete", "--force", &c.id]).stdout(null()).stderr(null()).spawn().expect("start it");
+    eventually("the hook runs", || c.dir.join("out/begun").exists());
+    delete.kill().expect("kill");
+    wait(&mut delete, "delete");
+    assert!(c.runtime(&["list"]).ok().lines().count() == 1, "it is as good as deleted");
+    for looks in ["state", "ps", "exec"] {
+        let words = if looks == "exec" { vec![looks, &c.id, "true"] } else { vec![looks, &c.id] };
+        c.runtime(&words).fails(if looks == "exec" { 255 } else { 1 }, &["container does not exist"]);
+    }
+    assert!(!c.dir.join("out/late").exists(), "who looks has run a hook");
+    c.runtime(&["gc"]).ok();
+    assert!(c.dir.join("out/late").exists(), "gc has not run the hook");
+}
+
 #[test]
 fn a_killed_runtime_takes_its_hook_with_it() {
     for list in ["createRuntime", "createContainer"] {

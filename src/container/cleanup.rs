@@ -62,6 +62,15 @@ fn end_what_holds_it(directory: &Directory, hooks_too: bool) -> Result<()> {
     Ok(())
 }
 
+/// As [`undo`], for a command that only looks: it runs nobody's hooks, and leaves a container that has some to `gc` and
+/// `delete`.
+pub fn tidy(locked: Locked) -> Result<()> {
+    match undo::read(&locked.directory)? {
+        Some(record) if !record.is_of_earlier_boot() && !record.deferred().is_empty() => Ok(()),
+        _ => undo(locked),
+    }
+}
+
 /// Replays a container's record and removes its directory. What is left after a failure is tried again by the next.
 pub fn undo(locked: Locked) -> Result<()> {
     fault::point();

@@ -55,7 +55,7 @@ fn snapshot(globals: &Globals, id: &ContainerId) -> Result<Option<Snapshot>> {
         Ok(Some(locked)) => match locked.directory.state()? {
             // It was finished between the two looks.
             Some(state) => Ok(Some(of_state(&locked.directory, state))),
-            None => cleanup::undo(locked).map(|()| None),
+            None => cleanup::tidy(locked).map(|()| None),
         },
     }
 }
@@ -120,7 +120,7 @@ pub fn open(globals: &Globals, id: &ContainerId) -> Result<(Directory, State)> {
     if let Ok(Some(locked)) = directory.try_lock()? {
         match locked.directory.state()? {
             Some(state) => return Ok((locked.directory, state)),
-            None => cleanup::undo(locked)?,
+            None => cleanup::tidy(locked)?,
         }
     }
     Err(store::no_such_container(id))
