@@ -28,6 +28,18 @@ fn a_container_runs_and_the_hosts_mounts_stay_as_they_are_for_every_propagation(
     }
 }
 
+/// A name is bytes, of whoever mounts: a USB stick's of another encoding, say.
+#[test]
+fn a_mount_of_the_host_whose_name_is_no_utf_8_hinders_no_container() {
+    let c = Container::new(&["echo", "hi"]);
+    let run = format!(
+        "D=$(printf 'caf\\351'); mkdir $D; mount -t tmpfs x $D; $N run --bundle bundle {} < /dev/null; umount $D",
+        c.id
+    );
+    let output = on_a_shared_host(&c, &run);
+    assert_eq!(output.stdout, "hi\n", "{output:?}");
+}
+
 #[test]
 fn without_pivot_root_the_hosts_mounts_stay_too() {
     for propagation in ["", "rshared"] {

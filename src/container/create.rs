@@ -54,7 +54,7 @@ fn make_plan(
     look: bool,
 ) -> Result<Planned> {
     let table = if look {
-        std::fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?
+        crate::sys::read_kernel_file("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?
     } else {
         String::new()
     };
@@ -89,7 +89,7 @@ fn host_cgroups(globals: &Globals, table: &str, look: bool, may_do_without: bool
         CgroupManager::Disabled => Ok(None),
         CgroupManager::Cgroupfs if !look => Ok(None),
         CgroupManager::Cgroupfs => {
-            let own = std::fs::read_to_string("/proc/self/cgroup").context(|| "read /proc/self/cgroup")?;
+            let own = crate::sys::read_kernel_file("/proc/self/cgroup").context(|| "read /proc/self/cgroup")?;
             let layout = cgroup::Layout::parse(table, &own);
             if may_do_without && !layout.as_ref().is_ok_and(cgroup::Layout::is_ours) {
                 log::warn!(

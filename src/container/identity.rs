@@ -41,7 +41,7 @@ fn start_time(pid: i32) -> Result<u64> {
 
 /// /proc/PID/stat: the name, which may hold anything, even ')', and the fields from the third on.
 fn stat(pid: i32) -> Result<(String, Vec<String>)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let text = crate::sys::read_kernel_file(&format!("/proc/{pid}/stat"))?;
     let (name, fields) = text.rsplit_once(')').unwrap_or_default();
     let name = name.split_once('(').map_or("", |(_, name)| name);
     Ok((name.to_owned(), fields.split_whitespace().map(str::to_owned).collect()))

@@ -48,7 +48,7 @@ fn explain(errno: Errno, map: &MapMount) -> Error {
 
 /// The filesystems that a mapping would cover, by name.
 fn kinds(source: &Path, recursive: bool) -> String {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let table = crate::sys::read_kernel_file("/proc/self/mountinfo").unwrap_or_default();
     let source = source.canonicalize().unwrap_or_else(|_| source.to_owned());
     let found = filesystems_at(&table, &source, recursive);
     if found.is_empty() { "its filesystem".into() } else { found.join(", ") }

@@ -110,7 +110,7 @@ impl Class {
         if l3.is_none() && mb.is_none() {
             return Ok(None);
         }
-        let table = std::fs::read_to_string("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
+        let table = crate::sys::read_kernel_file("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
         let root = resctrl::mount_point(&table);
         let has = |resource: &str| root.is_some_and(|root| Path::new(&format!("{root}/info/{resource}")).exists());
         let why = "resctrl is not mounted, or this processor has no such feature";

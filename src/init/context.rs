@@ -107,9 +107,25 @@ impl Context {
     /// Opens a place to mount on, making what is missing: directories, and a file at the end unless `directory`.
     pub fn mount_point(&self, path: &CStr, directory: bool) -> Result<Fd, Failure> {
         match self.open(path, O_PATH) {
-            Err(errno) if errno == ENOENT as i32 => self.make(path, directory),
+            Err(errno) if errno == ENOENT as i32 => match self.make_last(path, directory) {
+                Some(made) => Ok(made),
+                None => self.make(path, directory),
+            },
             found => found.during(Act::Resolve),
         }
+    }
+
+    /// Makes the last component where all before it is there, as it mostly is; None where there is more to do, or to say.
+    fn make_last(&self, path: &CStr, directory: bool) -> Option<Fd> {
+        let bytes = path.to_bytes_with_nul();
+        let cut = bytes.iter().rposition(|&b| b == b'/')? + 1;
+        let mut above: PathBuffer = [0; 4096];
+        above.get_mut(..cut)?.copy_from_slice(&bytes[..cut]);
+        let parent = self.open(text_of(&above), O_PATH | O_DIRECTORY).ok()?;
+        let made = make_entry(parent, text_of(&bytes[cut..]), directory);
+        sys::close(parent);
+        made.ok()?;
+        self.open(path, O_PATH).ok()
     }
 
     /// Makes a path one component at a time. A dangling link is replaced by what it names, inside the root, and the
@@ -140,12 +156,7 @@ impl Context {
             let mut name: PathBuffer = [0; 4096];
             name[..end - start].copy_from_slice(&text[start..end]);
             let name = text_of(&name);
-            let made = if last && !directory {
-                sys::open(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY, 0o644).map(sys::close)
-            } else {
-                sys::mkdir(parent, name, 0o755)
-            };
-            match made {
+            match make_entry(parent, name, directory || !last) {
                 Ok(()) => end = start,
                 Err(errno) if errno == EEXIST as i32 => {
                     // A dangling link, or somebody was faster: go on with what is there.
@@ -169,6 +180,13 @@ impl Context {
         }
         Ok(parent)
     }
+}
+
+fn make_entry(parent: Fd, name: &CStr, directory: bool) -> Outcome<()> {
+    if directory {
+        return sys::mkdir(parent, name, 0o755);
+    }
+    sys::open(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY, 0o644).map(sys::close)
 }
 
 /// Replaces the link at `start..end` of a path by what it names; None where it is no link. Returns the new length.

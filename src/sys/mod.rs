@@ -26,6 +26,15 @@ fn own(result: libc::c_long) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Reads a file that the kernel writes as it is read and that has no length: in few large reads, since it hands out whole
+/// lines and may begin its work anew for each. Names in it are whatever bytes somebody chose; those of no UTF-8 are replaced.
+pub fn read_kernel_file(path: &str) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = Vec::with_capacity(16 << 10);
+    std::fs::File::open(path)?.read_to_end(&mut text)?;
+    Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
 /// A shared page between the runtime and init, on a memfd.
 pub struct SharedPage {
     /// The memfd.
