@@ -7,8 +7,26 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 
 use super::file::{read_at, write_at};
-use super::step::Cgroup;
+use super::step::{Cgroup, Step, Value};
 use crate::{Context, Error, Result};
+
+/// Every controller of cgroup2 that has to be enabled.
+const ALL: [&str; 9] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc", "dmem"];
+
+/// The step that has `values` find their files in the cgroup.
+pub(super) fn step(cgroup: &Cgroup, values: &[Value]) -> Step {
+    Step::EnableControllers { cgroup: cgroup.clone(), needed: needed(values) }
+}
+
+/// The controllers whose files the values are for, in their order.
+pub(super) fn needed(values: &[Value]) -> Vec<&'static str> {
+    let mut needed = Vec::new();
+    for value in values {
+        let known = ALL.iter().find(|name| value.file.split('.').next() == Some(**name));
+        needed.extend(known.filter(|name| !needed.contains(*name)).copied());
+    }
+    needed
+}
 
 /// Makes every controller that the mount's root has available to the cgroup, as runc does: limits that are set later,
 /// and statistics, need them too. Only those that are needed now must be there.

@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 
 use super::events::Watch;
 use super::file::write_all;
-use super::place::{Place, pids_below};
+use super::place::{Interface, Place, pids_below};
 use super::stuck::describe_all;
 use crate::sys::pidfd;
 use crate::{Context, Error, Result};
@@ -48,8 +48,7 @@ impl Place {
             return self.signal_round(signal).map(drop);
         }
         let deadline = Instant::now() + timeout;
-        if self.is_v2()
-            && let Some(cgroup) = self.v2()
+        if let Interface::V2(cgroup) = self.interface()
             && kill_at_once(&cgroup.dir(), deadline)?
         {
             return Ok(());

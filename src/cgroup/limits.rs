@@ -6,7 +6,7 @@ use oci_spec::runtime::{
     LinuxThrottleDevice,
 };
 
-use super::place::Place;
+use super::place::{Interface, Place};
 use super::step::{Cgroup, IfAbsent, Step, Value};
 use super::unified;
 use crate::{Error, Result};
@@ -17,13 +17,14 @@ use crate::{Error, Result};
 /// # Errors
 /// Names the property whose value is out of range or whose controller is not mounted.
 pub fn limits(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
-    if place.is_v2() {
-        return super::v2::limits(place, resources);
+    match place.interface() {
+        Interface::V1(place) => v1(place, resources),
+        Interface::V2(cgroup) => super::v2::limits(cgroup, resources),
     }
-    let mut steps = Vec::new();
-    if let Some(settings) = resources.unified().as_ref().filter(|settings| !settings.is_empty()) {
-        steps.extend(unified::settings(place, settings)?);
-    }
+}
+
+fn v1(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
+    let mut steps = unified::settings_beside_v1(place, resources)?;
     if let Some(memory) = resources.memory() {
         steps.extend(limit_memory(place, memory)?);
     }
@@ -51,7 +52,7 @@ pub fn limits(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
 
 /// The cgroup of the hierarchy that carries `controller`.
 pub(super) fn find<'a>(place: &'a Place, controller: &str, property: &str) -> Result<&'a Cgroup> {
-    place.cgroups.iter().find(|cgroup| cgroup.has(controller)).ok_or_else(|| {
+    place.with(controller).ok_or_else(|| {
         Error::invalid(format!(
             "{property}: the {controller} controller is not mounted on this host; mount it or drop the limit"
         ))
@@ -225,7 +226,7 @@ fn limit_block_io(place: &Place, io: &LinuxBlockIo) -> Result<Vec<Step>> {
     let mut values = Vec::new();
     // The weights were CFQ's; with BFQ in its place the files carry its name.
     let weight = |property: &'static str, file: &str, bfq: &str, text: String| Value {
-        if_absent: IfAbsent::Use(bfq.to_owned()),
+        if_absent: IfAbsent::Instead { file: bfq.to_owned(), text: text.clone() },
         ..value(property, file, text)
     };
     if let Some(n) = io.weight().filter(|n| *n != 0) {
@@ -281,7 +282,7 @@ pub(super) fn check_hugepages(limit: &LinuxHugepageLimit) -> Result<()> {
 fn limit_hugepages(place: &Place, limit: &LinuxHugepageLimit) -> Result<Vec<Step>> {
     check_hugepages(limit)?;
     if place.with("hugetlb").is_none()
-        && let Some(steps) = unified::hugepages(place, limit)?
+        && let Some(steps) = unified::hugepages_beside_v1(place, limit)?
     {
         return Ok(steps);
     }

@@ -11,7 +11,7 @@ use nix::poll::PollFlags;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::stat::Mode;
 
-use super::place::Place;
+use super::place::{Interface, Place};
 use crate::{Context, Error, Result};
 
 /// What tells that memory has run out, and that the cgroup is removed.
@@ -42,9 +42,9 @@ impl Place {
     /// # Errors
     /// When the memory controller is not there, or the cgroup is gone.
     pub fn notice_oom(&self) -> Result<OomNotice> {
-        match self.v2().filter(|_| self.is_v2()) {
-            Some(cgroup) => notice_v2(&cgroup.dir()),
-            None => self.notice_v1(),
+        match self.interface() {
+            Interface::V1(_) => self.notice_v1(),
+            Interface::V2(cgroup) => notice_v2(&cgroup.dir()),
         }
     }
 

@@ -25,6 +25,15 @@ pub struct Place {
     pub cgroups: Vec<Cgroup>,
 }
 
+/// Which interface has the controllers that limit, freeze and count a container.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Interface<'a> {
+    /// Each is in a v1 hierarchy. A cgroup2 with the rest, or with none, may be beside.
+    V1(&'a Place),
+    /// All are in cgroup2, and this is the container's one cgroup there.
+    V2(&'a Cgroup),
+}
+
 /// The place for a linux.cgroupsPath: absolute below each mount point, relative below the caller's own cgroup, absent
 /// by the name `fallback` there. `.` and `..` are taken out before, so it never leaves where it starts.
 ///
@@ -85,8 +94,16 @@ impl Place {
 
     /// Whether cgroup2 has the controllers. A v1 hierarchy without any (`name=systemd`) may be beside it.
     pub fn is_v2(&self) -> bool {
+        matches!(self.interface(), Interface::V2(_))
+    }
+
+    /// The interface that has the controllers.
+    pub(super) fn interface(&self) -> Interface<'_> {
         let has_controllers = |cgroup: &Cgroup| cgroup.version == Version::V1 && !cgroup.hierarchy.starts_with("name=");
-        self.v2().is_some() && !self.cgroups.iter().any(has_controllers)
+        match self.v2() {
+            Some(cgroup) if !self.cgroups.iter().any(has_controllers) => Interface::V2(cgroup),
+            _ => Interface::V1(self),
+        }
     }
 
     /// The files through which a process enters every v1 hierarchy, by writing "0" to each itself. cgroup2 has no such
@@ -119,7 +136,7 @@ impl Place {
     /// come up would wait for as long.
     pub fn v2_dir_beside(&self, init: i32) -> Result<Option<OwnedFd>> {
         let Some(dir) = self.v2_dir()? else { return Ok(None) };
-        let (true, Some(own)) = (self.is_v2(), self.v2()) else { return Ok(Some(dir)) };
+        let Interface::V2(own) = self.interface() else { return Ok(Some(dir)) };
         if read_at(&dir, "cgroup.subtree_control").unwrap_or_default().is_empty() {
             return Ok(Some(dir));
         }
@@ -145,10 +162,11 @@ impl Place {
     /// # Errors
     /// When the kernel refuses to list them.
     pub fn pids(&self) -> Result<Vec<i32>> {
-        let rest = || self.v2().filter(|_| self.is_v2()).or(self.cgroups.first());
-        let Some(cgroup) = self.with("freezer").or_else(|| self.with("devices")).or_else(rest) else {
-            return Ok(Vec::new());
+        let cgroup = match self.interface() {
+            Interface::V1(_) => self.with("freezer").or_else(|| self.with("devices")).or(self.cgroups.first()),
+            Interface::V2(cgroup) => Some(cgroup),
         };
+        let Some(cgroup) = cgroup else { return Ok(Vec::new()) };
         pids_below(cgroup.dir())
     }
 

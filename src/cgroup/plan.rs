@@ -5,7 +5,7 @@ use oci_spec::runtime::LinuxResources;
 
 use super::devices::rules_to_writes;
 use super::limits::{find, limits};
-use super::place::Place;
+use super::place::{Interface, Place};
 use super::step::Step;
 use super::v2;
 use crate::Result;
@@ -18,7 +18,7 @@ use crate::Result;
 /// not mounted.
 pub fn plan(place: &Place, resources: Option<&LinuxResources>, owner: Option<u32>) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = place.cgroups.iter().cloned().map(|cgroup| Step::Make { cgroup }).collect();
-    if let (true, Some(cgroup)) = (place.is_v2(), place.v2()) {
+    if let Interface::V2(cgroup) = place.interface() {
         steps.push(v2::enable(cgroup, resources)?);
         steps.extend(owner.map(|uid| Step::Delegate { cgroup: cgroup.clone(), uid }));
     }
@@ -46,11 +46,13 @@ fn fill_cpuset(place: &Place, resources: Option<&LinuxResources>) -> Option<Step
 /// Without the devices controller a container's root could open any device of the host, so it is never left out.
 fn restrict_devices(place: &Place, resources: Option<&LinuxResources>) -> Result<Step> {
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or(&[]);
-    if let (true, Some(cgroup)) = (place.is_v2(), place.v2()) {
-        return v2::restrict_devices(cgroup, rules);
+    match place.interface() {
+        Interface::V1(place) => {
+            let cgroup = find(place, "devices", "linux.resources.devices")?.clone();
+            Ok(Step::Devices { cgroup, writes: rules_to_writes(rules)? })
+        }
+        Interface::V2(cgroup) => v2::restrict_devices(cgroup, rules),
     }
-    let cgroup = find(place, "devices", "linux.resources.devices")?.clone();
-    Ok(Step::Devices { cgroup, writes: rules_to_writes(rules)? })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::stat::Mode;
 
 use super::devices::DeviceWrite;
-use super::file::{open_dir, open_for_write, read, read_at, refused, write_all, write_at};
+use super::file::{open_dir, open_for_write, read_at, refused, write_all, write_at};
 use super::freezer;
 use super::place::Place;
 use super::step::{Cgroup, IfAbsent, Step, Value, Version};
@@ -54,7 +54,6 @@ impl Made {
         match step {
             Step::Make { cgroup } => return self.make(cgroup),
             Step::FillCpuset { cgroup, leaf } => fill_cpuset(self.hold(cgroup)?, leaf)?,
-            Step::Enable { cgroup, controllers } => enable(cgroup, controllers)?,
             Step::Write { cgroup, value } => {
                 let dir = &self.hold(cgroup)?.dir;
                 write_value(dir, value).map_err(|errno| explain(cgroup, value, errno))?;
@@ -228,32 +227,9 @@ fn inherit(dir: &OwnedFd, cgroup: &Cgroup, file: &str, up: usize) -> Result<Stri
     Ok(value)
 }
 
-/// Has every cgroup above pass the controllers on, from the root of the hierarchy down: cgroup-v2.rst, "Enabling and
-/// Disabling". They stay so when the container goes, as other cgroups may have come to need them.
-fn enable(cgroup: &Cgroup, controllers: &[String]) -> Result<()> {
-    let path = cgroup.dir();
-    for (end, _) in path.match_indices('/').filter(|(at, _)| *at >= cgroup.mount.len()) {
-        let file = format!("{}/cgroup.subtree_control", &path[..end]);
-        let passed = read(&file).context(|| format!("read {file}"))?;
-        let missing = controllers.iter().filter(|name| !passed.split(' ').any(|known| known == *name));
-        let text: Vec<_> = missing.map(|name| format!("+{name}")).collect();
-        if text.is_empty() {
-            continue;
-        }
-        super::file::write(&file, &text.join(" ")).map_err(|error| match error.errno() {
-            Some(libc::EBUSY) => error.context(
-                "a cgroup2 that has processes of its own passes no controller on: choose a linux.cgroupsPath below one that has none",
-            ),
-            _ => error,
-        })?;
-    }
-    Ok(())
-}
-
 fn write_value(dir: &OwnedFd, value: &Value) -> nix::Result<()> {
     match (write_at(dir, &value.file, &value.text), &value.if_absent) {
         (Err(Errno::ENOENT), IfAbsent::Skip) => Ok(()),
-        (Err(Errno::ENOENT), IfAbsent::Use(other)) => write_at(dir, other, &value.text),
         (Err(Errno::ENOENT), IfAbsent::Instead { file, text }) => write_at(dir, file, text),
         (done, _) => done,
     }

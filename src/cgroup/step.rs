@@ -61,9 +61,7 @@ pub enum IfAbsent {
     Fail,
     /// Nothing is lost without it.
     Skip,
-    /// Write this file instead: the same value under another kernel's name.
-    Use(String),
-    /// Write another value to another file instead, which counts in other units.
+    /// Write another file instead: another kernel's name for it, which may count in other units.
     Instead {
         /// The file.
         file: String,
@@ -107,13 +105,6 @@ pub enum Step {
         cgroup: Cgroup,
         /// Which of the two the leaf inherits; what it does not, a limit gives.
         leaf: Vec<&'static str>,
-    },
-    /// Have controllers in a cgroup2: each cgroup above it passes them on, the root first.
-    Enable {
-        /// The cgroup.
-        cgroup: Cgroup,
-        /// The controllers.
-        controllers: Vec<String>,
     },
     /// Write one value.
     Write {
@@ -169,7 +160,6 @@ impl Step {
         match self {
             Self::Make { cgroup }
             | Self::FillCpuset { cgroup, .. }
-            | Self::Enable { cgroup, .. }
             | Self::Write { cgroup, .. }
             | Self::WriteTogether { cgroup, .. }
             | Self::EnableControllers { cgroup, .. }
@@ -200,7 +190,6 @@ impl fmt::Display for Step {
                 write!(f, "fill cpuset.cpus, cpuset.mems of the parents of {cgroup} where empty")
             }
             Self::FillCpuset { cgroup, leaf } => write!(f, "fill {} of {cgroup} from its parents", Listed(leaf)),
-            Self::Enable { cgroup, controllers } => write!(f, "enable {} for {cgroup}", Listed(controllers)),
             Self::Write { cgroup, value } => write!(f, "write {value} in {cgroup}"),
             Self::WriteTogether { cgroup, values } => write!(f, "write {} in {cgroup}", Listed(values)),
             Self::EnableControllers { cgroup, needed } if needed.is_empty() => {

@@ -1,59 +1,48 @@
-//! Settings of cgroup2 on a hybrid host, whose cgroup2 hierarchy has the controllers that no v1 hierarchy took: often
-//! hugetlb, misc or rdma. Which those are is read only when a setting is asked for.
+//! `linux.resources.unified`: files of cgroup2 and what to write to them (config-linux.md, "Unified"). On a hybrid host its
+//! cgroup2 hierarchy has the controllers that no v1 hierarchy took, often hugetlb, misc or rdma; which those are is read
+//! only when a setting is asked for.
 
-use std::collections::HashMap;
-
-use oci_spec::runtime::LinuxHugepageLimit;
+use oci_spec::runtime::{LinuxHugepageLimit, LinuxResources};
 
 use super::file::read;
+use super::limits::value;
 use super::place::Place;
-use super::step::{Cgroup, IfAbsent, Step, Value};
+use super::step::{Cgroup, Step, Value};
+use super::{controllers, v2};
 use crate::{Context, Error, Result};
 
-/// `linux.resources.unified`: files of cgroup2 and what to write to them.
+const FIELD: &str = "linux.resources.unified";
+
+/// The settings as they are, but for a table's rows, which the kernel takes one a write.
 ///
 /// # Errors
-/// Names the setting: no cgroup2 hierarchy, one without its controller, or what is no file's name.
-pub(super) fn settings(place: &Place, settings: &HashMap<String, String>) -> Result<Vec<Step>> {
-    const FIELD: &str = "linux.resources.unified";
-    let Some(cgroup) = place.v2() else {
-        return Err(Error::invalid(format!(
-            "{FIELD}: cannot use unified on cgroup v1, which this host has; use the memory, cpu and other properties"
-        )));
-    };
-    let offered = controllers(cgroup)?;
-    let mut names: Vec<_> = settings.iter().collect();
-    names.sort();
-    let (mut needed, mut writes) = (Vec::new(), Vec::new());
-    for (file, text) in names {
-        let refuse = |why: &str| Err(Error::invalid(format!("{FIELD}: {file:?}: {why}")));
-        if file.contains('/') || file.is_empty() {
-            return refuse("unified resource must be a file name (no slashes)");
-        }
-        let Some((controller, _)) = file.split_once('.') else {
-            return refuse("it names no controller, as memory.high does");
-        };
+/// Names what is no file's name, or the file of no limit.
+pub(super) fn values(resources: &LinuxResources) -> Result<Vec<Value>> {
+    let mut files: Vec<_> = resources.unified().iter().flatten().collect();
+    files.sort();
+    let mut values = Vec::with_capacity(files.len());
+    for (file, text) in files {
         check_file(file)?;
-        // Files of cgroup2 itself need no controller.
-        if controller != "cgroup" {
-            if !offered.iter().any(|name| name == controller) {
-                return refuse(&format!(
-                    "controller {controller} is not available in the cgroup2 hierarchy at {}, which has {}; where cgroup v1 has it, use the {controller} properties",
-                    cgroup.mount,
-                    if offered.is_empty() { "none".to_owned() } else { offered.join(", ") }
-                ));
-            }
-            needed.push(controller.to_owned());
-        }
-        let value = Value { property: FIELD, file: file.clone(), text: text.clone(), if_absent: IfAbsent::Fail };
-        writes.push(Step::Write { cgroup: cgroup.clone(), value });
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        values.extend(lines.map(|line| value(FIELD, file.as_str(), line)));
     }
-    Ok(enable(cgroup, needed).into_iter().chain(writes).collect())
+    Ok(values)
 }
 
-/// Refuses the files of cgroup2 that limit nothing: they move processes, which may be the host's, into the container's
-/// cgroup, end or stop those in it, or make a cgroup of threads. What is started in a frozen one never gets further.
-pub(super) fn check_file(file: &str) -> Result<()> {
+fn refuse(file: &str, why: &str) -> Error {
+    Error::invalid(format!("{FIELD}: {file:?}: {why}"))
+}
+
+/// Refuses what is no name, and the files of cgroup2 that limit nothing: they move processes, which may be the host's, into
+/// the container's cgroup, end or stop those in it, or make a cgroup of threads. What is started in a frozen one never gets
+/// further.
+fn check_file(file: &str) -> Result<()> {
+    if file.contains('/') {
+        return Err(refuse(file, "unified resource must be a file name (no slashes)"));
+    }
+    if !file.contains('.') || file.starts_with('.') {
+        return Err(refuse(file, "it names no controller, as memory.high does"));
+    }
     let way_out = match file {
         "cgroup.procs" | "cgroup.threads" => "run processes in the container by `exec`",
         "cgroup.freeze" => "stop the container's processes by `pause`",
@@ -61,37 +50,61 @@ pub(super) fn check_file(file: &str) -> Result<()> {
         "cgroup.type" => "a container's cgroup holds whole processes",
         _ => return Ok(()),
     };
-    Err(Error::invalid(format!(
-        "linux.resources.unified: {file:?}: is no limit, it acts on processes; remove it ({way_out})"
-    )))
+    Err(refuse(file, &format!("is no limit, it acts on processes; remove it ({way_out})")))
 }
 
-/// A limit of huge pages where cgroup2 has the controller: what is used, and what is reserved, which this interface
-/// counts since Linux 5.7. None where it has not.
-pub(super) fn hugepages(place: &Place, limit: &LinuxHugepageLimit) -> Result<Option<Vec<Step>>> {
+/// The settings on a host whose other controllers are v1's.
+///
+/// # Errors
+/// Names the setting: no cgroup2 hierarchy, or one without its controller.
+pub(super) fn settings_beside_v1(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
+    let values = values(resources)?;
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(cgroup) = place.v2() else {
+        return Err(Error::invalid(format!(
+            "{FIELD}: cannot use unified on cgroup v1, which this host has; use the memory, cpu and other properties"
+        )));
+    };
+    let offered = offered(cgroup)?;
+    for file in values.iter().map(|value| &value.file) {
+        let controller = file.split('.').next().unwrap_or_default();
+        // Files of cgroup2 itself need no controller.
+        if controller != "cgroup" && !offered.iter().any(|name| name == controller) {
+            return Err(refuse(
+                file,
+                &format!(
+                    "controller {controller} is not available in the cgroup2 hierarchy at {}, which has {}; where cgroup v1 has it, use the {controller} properties",
+                    cgroup.mount,
+                    if offered.is_empty() { "none".to_owned() } else { offered.join(", ") }
+                ),
+            ));
+        }
+    }
+    Ok(set(cgroup, values))
+}
+
+/// A limit of huge pages where cgroup2 has the controller; None where it has not.
+pub(super) fn hugepages_beside_v1(place: &Place, limit: &LinuxHugepageLimit) -> Result<Option<Vec<Step>>> {
     let Some(cgroup) = place.v2() else { return Ok(None) };
-    if !controllers(cgroup)?.iter().any(|name| name == "hugetlb") {
+    if !offered(cgroup)?.iter().any(|name| name == "hugetlb") {
         return Ok(None);
     }
-    let write = |middle: &str, if_absent| {
-        let file = format!("hugetlb.{}{middle}.max", limit.page_size());
-        let property = "linux.resources.hugepageLimits";
-        let value = Value { property, file, text: limit.limit().to_string(), if_absent };
-        Step::Write { cgroup: cgroup.clone(), value }
-    };
-    let writes = [write("", IfAbsent::Fail), write(".rsvd", IfAbsent::Skip)];
-    Ok(Some(enable(cgroup, vec!["hugetlb".to_owned()]).into_iter().chain(writes).collect()))
+    Ok(Some(set(cgroup, v2::hugepage_values(limit).into())))
 }
 
-fn controllers(cgroup: &Cgroup) -> Result<Vec<String>> {
+fn offered(cgroup: &Cgroup) -> Result<Vec<String>> {
     let path = format!("{}/cgroup.controllers", cgroup.mount);
     let text = read(&path).context(|| format!("read {path}"))?;
     Ok(text.split_whitespace().map(str::to_owned).collect())
 }
 
-fn enable(cgroup: &Cgroup, mut controllers: Vec<String>) -> Option<Step> {
-    controllers.dedup();
-    (!controllers.is_empty()).then(|| Step::Enable { cgroup: cgroup.clone(), controllers })
+/// The values, and before them the controllers whose files they are for.
+fn set(cgroup: &Cgroup, values: Vec<Value>) -> Vec<Step> {
+    let enable = controllers::step(cgroup, &values);
+    let needed = matches!(&enable, Step::EnableControllers { needed, .. } if !needed.is_empty());
+    needed.then_some(enable).into_iter().chain(v2::writes(cgroup, values)).collect()
 }
 
 #[cfg(test)]
@@ -115,7 +128,9 @@ mod tests {
             let mount = std::env::temp_dir().join(format!("nfrun-unit-{}-v2-{name}", std::process::id()));
             let _ = fs::remove_dir_all(&mount);
             fs::create_dir_all(mount.join("p/c")).unwrap();
-            fs::write(mount.join("cgroup.controllers"), "hugetlb misc\n").unwrap();
+            for dir in ["", "p/c/"] {
+                fs::write(mount.join(format!("{dir}cgroup.controllers")), "hugetlb misc\n").unwrap();
+            }
             for dir in ["", "p/"] {
                 fs::write(mount.join(format!("{dir}cgroup.subtree_control")), "").unwrap();
             }
@@ -150,7 +165,7 @@ mod tests {
         assert_eq!(
             here.lines(settings).unwrap(),
             [
-                "enable hugetlb, misc for unified:/p/c",
+                "enable controllers for unified:/p/c, hugetlb, misc at least",
                 "write cgroup.max.depth = 3 in unified:/p/c",
                 "write hugetlb.2MB.max = 4194304 in unified:/p/c",
                 "write misc.max = res_a 5 in unified:/p/c",
@@ -175,7 +190,7 @@ mod tests {
         assert_eq!(
             here.lines(limit).unwrap(),
             [
-                "enable hugetlb for unified:/p/c",
+                "enable controllers for unified:/p/c, hugetlb at least",
                 "write hugetlb.2MB.max = 4194304 in unified:/p/c",
                 "write hugetlb.2MB.rsvd.max = 4194304 in unified:/p/c",
             ]
@@ -183,13 +198,26 @@ mod tests {
     }
 
     #[test]
-    fn a_controller_is_enabled_from_the_root_down_to_the_parent_and_only_where_it_is_not() {
+    fn controllers_are_enabled_from_the_root_down_to_the_parent() {
         let here = StandIn::new("enable");
         fs::write(format!("{}/p/cgroup.subtree_control", here.mount), "misc\n").unwrap();
-        let step = enable(&here.place.cgroups[0], vec!["hugetlb".into(), "misc".into()]).unwrap();
+        let step = controllers::step(here.place.v2().unwrap(), &[value(FIELD, "hugetlb.2MB.max", 5)]);
         Made::default().run(&step).unwrap();
         assert_eq!(here.read("cgroup.subtree_control"), "+hugetlb +misc");
-        assert_eq!(here.read("p/cgroup.subtree_control"), "+hugetlb");
+        assert_eq!(here.read("p/cgroup.subtree_control"), "+hugetlb +misc");
         assert!(!fs::exists(format!("{}/p/c/cgroup.subtree_control", here.mount)).unwrap(), "the leaf has processes");
+    }
+
+    #[test]
+    fn a_setting_is_written_line_by_line_and_names_no_path() {
+        let lines = |resources: &str| -> Result<Vec<String>> {
+            Ok(values(&serde_json::from_str(resources).unwrap())?.iter().map(ToString::to_string).collect())
+        };
+        let two = r#"{"unified": {"io.max": "8:0 rbps=1\n8:16 rbps=2\n", "memory.high": "5"}}"#;
+        assert_eq!(lines(two).unwrap(), ["io.max = 8:0 rbps=1", "io.max = 8:16 rbps=2", "memory.high = 5"]);
+        for name in ["../memory.max", "a/b.c", "", ".", "..", "cgroup.procs", "cgroup.freeze", "cgroup.kill"] {
+            let resources = format!(r#"{{"unified": {{"{name}": "1"}}}}"#);
+            assert!(lines(&resources).is_err(), "{name}");
+        }
     }
 }

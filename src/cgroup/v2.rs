@@ -6,34 +6,21 @@ use oci_spec::runtime::{
     LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxHugepageLimit, LinuxMemory, LinuxResources, LinuxThrottleDevice,
 };
 
-use super::device_program;
 use super::devices::policy;
 use super::limits::{check_hugepages, check_list, check_shares, check_swap, is_given, rdma_texts, value};
-use super::place::Place;
 use super::step::{Cgroup, IfAbsent, Step, Value};
+use super::{controllers, device_program, unified};
 use crate::{Error, Result};
 
-/// As [`super::limits()`], for a place on cgroup2.
-pub(super) fn limits(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
-    let Some(cgroup) = place.v2() else { return Ok(Vec::new()) };
-    let values = values(resources)?;
-    Ok(values.into_iter().map(|value| Step::Write { cgroup: cgroup.clone(), value }).collect())
+/// As [`super::limits()`], for a cgroup on cgroup2.
+pub(super) fn limits(cgroup: &Cgroup, resources: &LinuxResources) -> Result<Vec<Step>> {
+    Ok(writes(cgroup, values(resources)?))
 }
 
-/// The controllers that the limits need.
-pub(super) fn controllers(resources: &LinuxResources) -> Result<Vec<&'static str>> {
-    let mut needed = Vec::new();
-    for value in values(resources)? {
-        let known = ALL.iter().find(|name| value.file.split('.').next() == Some(**name));
-        if let Some(name) = known.filter(|name| !needed.contains(*name)) {
-            needed.push(name);
-        }
-    }
-    Ok(needed)
+/// A step for each value.
+pub(super) fn writes(cgroup: &Cgroup, values: Vec<Value>) -> Vec<Step> {
+    values.into_iter().map(|value| Step::Write { cgroup: cgroup.clone(), value }).collect()
 }
-
-/// Every controller of cgroup2 that has to be enabled.
-const ALL: [&str; 9] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc", "dmem"];
 
 fn values(resources: &LinuxResources) -> Result<Vec<Value>> {
     refuse_what_is_v1s(resources)?;
@@ -51,10 +38,11 @@ fn values(resources: &LinuxResources) -> Result<Vec<Value>> {
         values.extend(io_values(io));
     }
     for limit in resources.hugepage_limits().iter().flatten() {
-        values.extend(hugepage_values(limit)?);
+        check_hugepages(limit)?;
+        values.extend(hugepage_values(limit));
     }
     values.extend(rdma_texts(resources)?.into_iter().map(|text| value("linux.resources.rdma", "rdma.max", text)));
-    values.extend(unified_values(resources)?);
+    values.extend(unified::values(resources)?);
     Ok(values)
 }
 
@@ -204,37 +192,18 @@ fn io_values(io: &LinuxBlockIo) -> Vec<Value> {
     values
 }
 
-fn hugepage_values(limit: &LinuxHugepageLimit) -> Result<[Value; 2]> {
-    check_hugepages(limit)?;
+/// What is used, and what is reserved, which the kernel counts since Linux 5.7.
+pub(super) fn hugepage_values(limit: &LinuxHugepageLimit) -> [Value; 2] {
     let property = "linux.resources.hugepageLimits";
     let (size, bytes) = (limit.page_size(), limit.limit());
     let reserved = Value { if_absent: IfAbsent::Skip, ..value(property, format!("hugetlb.{size}.rsvd.max"), bytes) };
-    Ok([value(property, format!("hugetlb.{size}.max"), bytes), reserved])
-}
-
-/// `unified` names files and their values, and they are written as they are: config-linux.md, "Unified".
-fn unified_values(resources: &LinuxResources) -> Result<Vec<Value>> {
-    let mut files: Vec<_> = resources.unified().iter().flatten().collect();
-    files.sort();
-    let mut values = Vec::new();
-    for (file, text) in files {
-        if file.starts_with('.') || file.contains('/') || !file.contains('.') {
-            return Err(Error::invalid(format!(
-                "linux.resources.unified: {file:?} is no name of a cgroup's file such as memory.high"
-            )));
-        }
-        super::unified::check_file(file)?;
-        // Lines of a file such as io.max are set one by one.
-        let lines = text.lines().filter(|line| !line.trim().is_empty());
-        values.extend(lines.map(|line| value("linux.resources.unified", file.as_str(), line)));
-    }
-    Ok(values)
+    [value(property, format!("hugetlb.{size}.max"), bytes), reserved]
 }
 
 /// The step that makes the parents' controllers available to a cgroup.
 pub(super) fn enable(cgroup: &Cgroup, resources: Option<&LinuxResources>) -> Result<Step> {
-    let needed = resources.map(controllers).transpose()?.unwrap_or_default();
-    Ok(Step::EnableControllers { cgroup: cgroup.clone(), needed })
+    let values = resources.map(values).transpose()?.unwrap_or_default();
+    Ok(controllers::step(cgroup, &values))
 }
 
 /// The step that restricts devices.
@@ -302,20 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn unified_is_written_line_by_line_and_names_no_path() {
-        let two = r#"{"unified": {"io.max": "8:0 rbps=1\n8:16 rbps=2\n", "memory.high": "5"}}"#;
-        assert_eq!(lines(two).unwrap(), ["io.max = 8:0 rbps=1", "io.max = 8:16 rbps=2", "memory.high = 5"]);
-        for name in ["../memory.max", "a/b.c", "", ".", "..", "cgroup.procs", "cgroup.freeze", "cgroup.kill"] {
-            let resources = format!(r#"{{"unified": {{"{name}": "1"}}}}"#);
-            assert!(lines(&resources).is_err(), "{name}");
-        }
-    }
-
-    #[test]
     fn the_controllers_that_limits_need_are_known() {
         let resources = r#"{"memory": {"limit": 5}, "cpu": {"quota": 5, "cpus": "0"}, "pids": {"limit": 3},
             "unified": {"io.max": "8:0 rbps=1", "cgroup.max.depth": "2"}}"#;
-        let resources = serde_json::from_str(resources).unwrap();
-        assert_eq!(controllers(&resources).unwrap(), ["memory", "cpu", "cpuset", "pids", "io"]);
+        let values = values(&serde_json::from_str(resources).unwrap()).unwrap();
+        assert_eq!(controllers::needed(&values), ["memory", "cpu", "cpuset", "pids", "io"]);
     }
 }

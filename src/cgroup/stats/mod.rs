@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Place;
+use super::place::{Interface, Place};
 use crate::Result;
 
 /// The counters of all controllers; those that are not mounted are zero.
@@ -201,6 +201,9 @@ impl Place {
     /// # Errors
     /// When the cgroup is gone, or a file does not read as documented.
     pub fn stats(&self) -> Result<Stats> {
-        if self.is_v2() { v2::read(self) } else { v1::read(self) }
+        match self.interface() {
+            Interface::V1(place) => v1::read(place),
+            Interface::V2(cgroup) => v2::read(cgroup),
+        }
     }
 }

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use super::super::place::Place;
+use super::super::step::Cgroup;
 use super::files::{Files, parse_list};
 use super::{BlockEntry, BlockIo, Cpu, CpuSet, Hugepages, Memory, MemoryCounter, Pids, Pressure, Psi, Stats};
 use crate::{Context, Result};
 
 const NANOSECONDS_A_MICROSECOND: u64 = 1000;
 
-pub(super) fn read(place: &Place) -> Result<Stats> {
-    let Some(files) = place.v2().map(Files::of) else { return Ok(Stats::default()) };
+pub(super) fn read(cgroup: &Cgroup) -> Result<Stats> {
+    let files = Files::of(cgroup);
     Ok(Stats {
         cpu: cpu(&files)?,
         cpuset: cpuset(&files)?,

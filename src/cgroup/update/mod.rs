@@ -1,18 +1,19 @@
 //! New limits for a cgroup in use. Everything that will be written is read before, so that an update that the kernel
 //! refuses in the middle is taken back as a whole; what was read is data, which a later command can use when this one
-//! was killed.
+//! was killed. What only one of the kernel's interfaces does is in `v1` and `v2`; nothing here writes a file but by a step.
+
+mod v1;
+mod v2;
 
 use std::collections::VecDeque;
 use std::path::Path;
 
 use nix::errno::Errno;
-use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxMemory, LinuxResources};
 use serde::{Deserialize, Serialize};
 
-use super::devices::{DeviceWrite, transition};
 use super::file::{is_gone, read, read_list, write};
-use super::limits::{find, limits};
-use super::place::Place;
+use super::place::{Interface, Place};
 use super::run::Made;
 use super::step::{Cgroup, IfAbsent, Step, Value};
 use crate::{Context, Error, Result};
@@ -42,18 +43,17 @@ pub struct Old {
 /// Plans an update: the limits in `new`, and its device rules as a change from those of `old`. Writes nothing.
 ///
 /// # Errors
-/// As [`limits`]; when a limit of memory is below what is used and the caller wants that checked
+/// As [`super::limits()`]; when a limit of memory is below what is used and the caller wants that checked
 /// (`checkBeforeUpdate`, config-linux.md "Memory"); when the cgroup is gone.
 pub fn plan_update(place: &Place, old: Option<&LinuxResources>, new: &LinuxResources) -> Result<Update> {
-    check_memory(place, old, new)?;
-    let mut steps = limits(place, new)?;
-    // At creation there is nothing to turn back on; an update may come after one that turned it off.
-    if !place.is_v2() && new.memory().and_then(|memory| memory.disable_oom_killer()) == Some(false) {
-        let property = "linux.resources.memory.disableOOMKiller";
-        let value = Value { property, file: "memory.oom_control".into(), text: "0".into(), if_absent: IfAbsent::Fail };
-        steps.push(Step::Write { cgroup: find(place, "memory", property)?.clone(), value });
+    let interface = place.interface();
+    if let Some(memory) = new.memory().as_ref().filter(|_| checks_before(old, new)) {
+        check_memory(interface, memory)?;
     }
-    keep_quota(&mut steps, new)?;
+    let steps = match interface {
+        Interface::V1(place) => v1::limits(place, new)?,
+        Interface::V2(cgroup) => v2::limits(cgroup, new)?,
+    };
     let mut before = Vec::new();
     for step in &steps {
         match step {
@@ -70,56 +70,30 @@ pub fn plan_update(place: &Place, old: Option<&LinuxResources>, new: &LinuxResou
     // Go's encoder cannot tell an empty list from none.
     if let Some(rules) = new.devices().as_deref().filter(|rules| !rules.is_empty()) {
         let known = old.and_then(|old| old.devices().as_deref()).unwrap_or_default();
-        update.change_devices(place, known, rules)?;
+        let change = match interface {
+            Interface::V1(place) => v1::change_devices(place, known, rules)?,
+            Interface::V2(cgroup) => v2::change_devices(cgroup, known, rules)?,
+        };
+        update.steps.extend(change.step);
+        update.before.extend(change.before);
+        update.at_rest = change.at_rest;
     }
     Ok(update)
 }
 
-/// cpu.max of cgroup2 holds quota and period, and the kernel takes no period alone: the quota that is there stays.
-fn keep_quota(steps: &mut [Step], new: &LinuxResources) -> Result<()> {
-    if new.cpu().as_ref().and_then(|cpu| cpu.quota()).is_some_and(|quota| quota != 0) {
-        return Ok(());
-    }
-    for step in steps {
-        if let Step::Write { cgroup, value } = step
-            && value.property == "linux.resources.cpu.period"
-            && let Some(period) = value.text.strip_prefix("max ")
-        {
-            let path = format!("{}/cpu.max", cgroup.dir());
-            let now = read(&path).context(|| format!("read {path}"))?;
-            value.text = format!("{} {period}", now.split(' ').next().unwrap_or("max"));
-        }
-    }
-    Ok(())
+/// New device rules for a cgroup.
+#[derive(Debug, Default)]
+struct DeviceChange {
+    /// None where nothing changes.
+    step: Option<Step>,
+    before: Vec<Old>,
+    at_rest: bool,
 }
 
 impl Update {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
-    }
-
-    fn change_devices(&mut self, place: &Place, from: &[LinuxDeviceCgroup], to: &[LinuxDeviceCgroup]) -> Result<()> {
-        if let (true, Some(cgroup)) = (place.is_v2(), place.v2()) {
-            // The new program takes the place of the old one in one step, so nothing has to stand still.
-            self.before.push(Old { path: cgroup.dir(), text: String::new(), devices: Some(from.to_vec()) });
-            self.steps.push(super::v2::restrict_devices(cgroup, to)?);
-            return Ok(());
-        }
-        let change = transition(from, to)?;
-        if change.writes.is_empty() {
-            return Ok(());
-        }
-        let cgroup = find(place, "devices", "linux.resources.devices")?;
-        let old = |write: &DeviceWrite| {
-            let (file, text) = write.parts();
-            Old { path: format!("{}/{file}", cgroup.dir()), text: text.to_owned(), devices: None }
-        };
-        // Put back first, and so listed last; among themselves the way back has an order of its own.
-        self.before.extend(transition(to, from)?.writes.iter().rev().map(old));
-        self.at_rest = change.at_rest;
-        self.steps.push(Step::Devices { cgroup: cgroup.clone(), writes: change.writes });
-        Ok(())
     }
 
     /// Writes everything, with a call of `between` before each step; on an error all is put back.
@@ -168,50 +142,36 @@ pub fn put_back(before: &[Old]) -> Result<()> {
     first.map_or(Ok(()), Err)
 }
 
-fn check_memory(place: &Place, old: Option<&LinuxResources>, new: &LinuxResources) -> Result<()> {
+/// `checkBeforeUpdate`, of the update or else of what it updates.
+fn checks_before(old: Option<&LinuxResources>, new: &LinuxResources) -> bool {
     let asked = |resources: &LinuxResources| resources.memory().and_then(|memory| memory.check_before_update());
-    if asked(new).or_else(|| old.and_then(asked)) != Some(true) {
-        return Ok(());
-    }
-    let Some(memory) = new.memory() else { return Ok(()) };
-    let limits = [
-        ("limit", "memory limit", memory.limit(), "memory.usage_in_bytes"),
-        ("swap", "memory+swap limit", memory.swap(), "memory.memsw.usage_in_bytes"),
-    ];
-    for (field, name, limit, file) in limits {
+    asked(new).or_else(|| old.and_then(asked)) == Some(true)
+}
+
+/// What a limit of memory counts, as the spec has it.
+#[derive(Debug, Clone, Copy)]
+enum Counted {
+    Memory,
+    MemoryAndSwap,
+}
+
+fn check_memory(interface: Interface<'_>, memory: &LinuxMemory) -> Result<()> {
+    for (field, name, limit, counted) in [
+        ("limit", "memory limit", memory.limit(), Counted::Memory),
+        ("swap", "memory+swap limit", memory.swap(), Counted::MemoryAndSwap),
+    ] {
         let Some(limit) = limit.filter(|limit| *limit > 0) else { continue };
-        if let (true, Some(cgroup)) = (place.is_v2(), place.v2()) {
-            check_usage(field, name, limit, used_v2(&cgroup.dir(), field)?)?;
-            continue;
+        let usage = match interface {
+            Interface::V1(place) => v1::used(place, counted)?,
+            Interface::V2(cgroup) => v2::used(cgroup, counted)?,
+        };
+        if limit <= usage {
+            return Err(Error::invalid(format!(
+                "linux.resources.memory.{field}: rejecting {name} {limit} <= usage {usage} (checkBeforeUpdate): free memory first, or give a higher limit"
+            )));
         }
-        let cgroup = find(place, "memory", "linux.resources.memory")?;
-        let path = format!("{}/{file}", cgroup.dir());
-        let usage = read(&path).context(|| format!("read {path}"))?;
-        check_usage(field, name, limit, usage.parse().unwrap_or(0))?;
     }
     Ok(())
-}
-
-fn check_usage(field: &str, name: &str, limit: i64, usage: i64) -> Result<()> {
-    if limit > usage {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "linux.resources.memory.{field}: rejecting {name} {limit} <= usage {usage} (checkBeforeUpdate): free memory first, or give a higher limit"
-    )))
-}
-
-/// cgroup2 counts memory and swap apart.
-fn used_v2(dir: &str, field: &str) -> Result<i64> {
-    let number = |file: &str| -> Result<i64> {
-        let path = format!("{dir}/{file}");
-        match read(&path) {
-            Err(Errno::ENOENT) => Ok(0),
-            text => Ok(text.context(|| format!("read {path}"))?.parse().unwrap_or(0)),
-        }
-    };
-    let swap = if field == "swap" { number("memory.swap.current")? } else { 0 };
-    Ok(number("memory.current")? + swap)
 }
 
 /// What is used when the kernel says that a limit is below it.
@@ -228,7 +188,7 @@ fn with_usage(error: Error, step: &Step) -> Error {
 /// The present value of what is going to be written, as it would be written; None where the file is not there.
 fn read_old(cgroup: &Cgroup, value: &Value) -> Result<Option<Old>> {
     let mut path = format!("{}/{}", cgroup.dir(), value.file);
-    if let IfAbsent::Use(other) | IfAbsent::Instead { file: other, .. } = &value.if_absent
+    if let IfAbsent::Instead { file: other, .. } = &value.if_absent
         && !Path::new(&path).exists()
     {
         path = format!("{}/{other}", cgroup.dir());
