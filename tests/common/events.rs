@@ -9,6 +9,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// How long anything may take: only a failing test waits so long, and a machine may be ten times slower than another.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// How many times longer everything takes on this machine: `NFRUN_TEST_SLOW`, which tests/vm/run sets for one that is emulated.
+pub fn slow() -> u32 {
+    std::env::var("NFRUN_TEST_SLOW").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 /// A process that cannot become another one, or none when it is gone.
 pub fn pidfd(pid: i32) -> Option<OwnedFd> {
     // SAFETY: a plain system call; a non-negative answer is a descriptor that nobody else owns.
@@ -18,12 +23,12 @@ pub fn pidfd(pid: i32) -> Option<OwnedFd> {
     }
 }
 
-/// Whether there is something to read, an end included, within a bound.
+/// Whether there is something to read, an end included, within a bound for a machine that is not slow.
 pub fn readable_within(fd: &impl AsFd, bound: Duration) -> bool {
-    let until = Instant::now() + bound;
+    let until = Instant::now() + bound * slow();
     loop {
-        let left = until.saturating_duration_since(Instant::now()).as_millis() as u16;
-        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], PollTimeout::from(left)) {
+        let left = PollTimeout::try_from(until.saturating_duration_since(Instant::now())).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], left) {
             Err(nix::errno::Errno::EINTR) => {}
             answer => return answer.expect("poll") > 0,
         }
@@ -38,10 +43,11 @@ pub fn ends_within(pidfd: &OwnedFd, bound: Duration) -> bool {
 /// Waits for what no event tells of: asks again after a yield that grows to 10 ms.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + LIMIT;
+    let limit = LIMIT * slow();
+    let until = Instant::now() + limit;
     let mut pause = Duration::from_micros(200);
     while !holds() {
-        assert!(Instant::now() < until, "{what}: not within {LIMIT:?}");
+        assert!(Instant::now() < until, "{what}: not within {limit:?}");
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
     }

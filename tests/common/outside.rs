@@ -164,7 +164,7 @@ impl Leftovers {
     #[track_caller]
     pub fn assert_nothing_new(&self) {
         let mut now = self.new_things();
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(2) * events::slow();
         while !now.is_empty() && std::time::Instant::now() < until {
             std::thread::sleep(std::time::Duration::from_millis(2));
             now = self.new_things();
