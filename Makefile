@@ -34,7 +34,7 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 # Run as root, and say so in words rather than by the first mount that fails.
 need_root = @[ "$$(id -u)" = 0 ] || { echo "make $@ runs containers, so it needs root: become root and run it again" >&2; exit 1; }
 
-.PHONY: help build demo test test-vm fuzz bench check fixtures install uninstall clean clean-fixtures \
+.PHONY: help build demo test test-vm vm test-hosts fuzz bench check fixtures install uninstall clean clean-fixtures \
         deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench
 
 help: ## list the targets
@@ -73,6 +73,17 @@ test-vm: deps-vm ## the tests VM_ARGS in a virtual machine of HOST, with a summa
 	CARGO_FLAGS="$(CARGO_FLAGS)" TEST_FEATURES="$(TEST_FEATURES)" \
 	  tests/summary --log $(TARGET)/vm/$(HOST).log --junit $(TARGET)/vm/$(HOST).xml -- tests/vm/run $(HOST) $(VM_ARGS)
 
+matrix = CARGO="$(CARGO)" CARGO_FLAGS="$(CARGO_FLAGS)" TEST_FEATURES="$(TEST_FEATURES)" tests/vm/matrix
+vm: deps-vm ## a chosen set of test programs in two virtual machines, as CI does it
+	$(need_root)
+	$(matrix) run --chosen
+
+# MATRIX_ARGS="--host sid" or "--keep": tests/vm/matrix.
+MATRIX_ARGS ?=
+test-hosts: deps-vm ## every test program on every host, into docs/hosts.md; goes on where it was stopped
+	$(need_root)
+	status=0; $(matrix) run $(MATRIX_ARGS) || status=$$?; $(matrix) docs; exit $$status
+
 # Seconds for each target.
 TIME ?= 60
 fuzz: deps-fuzz ## every fuzz target for TIME seconds: config.json, init's plan, records, words, seccomp
@@ -98,9 +109,9 @@ check: deps-build ## formatting, lints, shell syntax
 	@if command -v g++ > /dev/null; then \
 	  RUSTFLAGS="--cfg fuzzing" $(CARGO) check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET)/fuzz-check; \
 	else echo "skipped: the fuzz targets, for g++ is not installed (.ci/deps fuzz)"; fi
-	@for f in .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/vm/image tests/vm/run tests/vm/guest benches/lifecycle; do bash -n "$$f"; done
+	@for f in .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/vm/image tests/vm/run tests/vm/guest docs/ci/in-vm benches/lifecycle; do bash -n "$$f"; done
 	@if command -v shellcheck > /dev/null; then \
-	  shellcheck .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/vm/image tests/vm/run tests/vm/guest benches/lifecycle; \
+	  shellcheck .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/vm/image tests/vm/run tests/vm/guest docs/ci/in-vm benches/lifecycle; \
 	else echo "skipped: shellcheck is not installed"; fi
 
 fixtures: deps-fixtures ## root filesystems from Debian packages, in rootfs-fixtures/built
