@@ -76,10 +76,10 @@ impl Notify {
         first.push(RuntimeStep::MakeNotify { directory: self.directory.clone(), listens });
     }
 
-    /// Shows the directory to the container, read-only.
-    pub fn mount(&self, user_namespace: bool, draft: &mut Draft) -> Result<()> {
-        // The state directory is closed to whoever is not its owner.
-        let tree = user_namespace.then(|| draft.slot(Source::NotifyDirectory { path: self.directory.clone() }));
+    /// Shows the directory to the container, read-only. `opened` says that the runtime opens it, since the state directory
+    /// is closed to whoever is not its owner.
+    pub fn mount(&self, opened: bool, draft: &mut Draft) -> Result<()> {
+        let tree = opened.then(|| draft.slot(Source::NotifyDirectory { path: self.directory.clone() }));
         bind_directory(&self.directory, tree, INSIDE, VARIABLE, draft)
     }
 

@@ -85,14 +85,6 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Whether the caller may make cgroups below its own in every hierarchy.
-    pub fn is_ours(&self) -> bool {
-        self.hierarchies.iter().all(|hierarchy| {
-            let own = hierarchy.own_below_mount().map(|own| format!("{}{own}", hierarchy.mount_point));
-            own.is_ok_and(|own| nix::unistd::access(own.as_str(), nix::unistd::AccessFlags::W_OK).is_ok())
-        })
-    }
-
     /// Reads both files.
     ///
     /// # Errors

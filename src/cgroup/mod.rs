@@ -3,10 +3,11 @@
 //! containers, bundles or state files: a `LinuxResources`, a path and a fallback name come in from `bundle` and
 //! `container`, steps go to the kernel's files below /sys/fs/cgroup, and a [`Place`] goes into the container's state.
 //!
-//! `hierarchy` finds what the host has, `plan` (with `limits` and `devices`) turns the spec into steps, `run` executes
+//! `hierarchy` finds what the host has, `delegation` what of it a user other than root may use, `plan` (with `limits` and `devices`) turns the spec into steps, `run` executes
 //! one, and `place` is what later commands hold: `freezer`, `kill` and `remove` act on it, `stuck` says why they cannot.
 
 mod controllers;
+mod delegation;
 mod device_program;
 pub mod devices;
 mod events;
@@ -27,6 +28,7 @@ mod unified;
 mod update;
 mod v2;
 
+pub use delegation::Delegated;
 pub use freezer::Freezer;
 pub use hierarchy::{Hierarchy, Layout, Mode};
 pub use limits::limits;

@@ -23,6 +23,9 @@ use crate::{Context, Error, Result};
 pub struct Place {
     /// One a hierarchy.
     pub cgroups: Vec<Cgroup>,
+    /// Whether a user other than root made it, to whom the kernel refuses rules about devices.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_user: bool,
 }
 
 /// Which interface has the controllers that limit, freeze and count a container.
@@ -62,7 +65,7 @@ pub fn place(layout: &Layout, path: Option<&Path>, fallback: &str) -> Result<Pla
             version: hierarchy.version,
         })
     });
-    Ok(Place { cgroups: cgroups.collect::<Result<_>>()? })
+    Ok(Place { cgroups: cgroups.collect::<Result<_>>()?, of_user: false })
 }
 
 /// The path with a leading slash before each part, and no `.`, `..` or empty part.
@@ -295,7 +298,7 @@ mod tests {
     #[test]
     fn a_place_survives_the_state_file() {
         let cgroup = Cgroup { hierarchy: "memory".into(), mount: "/m".into(), path: "/c".into(), version: Version::V1 };
-        let place = Place { cgroups: vec![cgroup] };
+        let place = Place { cgroups: vec![cgroup], of_user: false };
         let text = serde_json::to_string(&place).unwrap();
         assert_eq!(text, r#"{"cgroups":[{"hierarchy":"memory","mount":"/m","path":"/c","version":"v1"}]}"#);
         assert_eq!(serde_json::from_str::<Place>(&text).unwrap(), place);

@@ -153,7 +153,7 @@ fn make_dir(cgroup: &Cgroup, path: &str, made: &mut Vec<Identity>) -> nix::Resul
 
 /// A cgroup that holds processes belongs to somebody: to limit or kill it would hit them.
 fn refuse_inhabited(cgroup: &Cgroup) -> Result<()> {
-    let pids = Place { cgroups: vec![cgroup.clone()] }.pids()?;
+    let pids = Place { cgroups: vec![cgroup.clone()], of_user: false }.pids()?;
     let Some(first) = pids.first() else { return Ok(()) };
     Err(Error::new(format!(
         "container's cgroup is not empty: {} process(es) found in {}, pid {first} first; give another linux.cgroupsPath or end them",

@@ -1,18 +1,21 @@
 //! nfrun's own flags, which stand before the command: where state lives, who manages cgroups, where the log goes.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+
+use nix::unistd::geteuid;
 
 use super::arguments::{Arguments, Given};
 use super::flag::{Flag, Value};
 use super::logger::{self, Format, Target};
-use crate::container::{CgroupManager, Globals};
+use crate::container::{CgroupManager, DEFAULT_ROOT, Globals, Rootless};
 use crate::{Error, Result};
 
 static ROOT: Flag = Flag::new(
     "root",
     Value::Dir("DIR"),
     "Keep the containers' state below DIR, which should be on a tmpfs. The default is /run/nfrun, and \
-     $XDG_RUNTIME_DIR/nfrun for a user other than root.",
+     $XDG_RUNTIME_DIR/nfrun or /run/user/UID/nfrun for a user other than root.",
 );
 static LOG: Flag = Flag::new(
     "log",
@@ -32,7 +35,8 @@ static SYSTEMD_CGROUP: Flag = Flag::switch("systemd-cgroup", "The same as --cgro
 static ROOTLESS: Flag = Flag::new(
     "rootless",
     Value::OneOf("WHEN", &["auto", "true", "false"]),
-    "Ignore cgroups that the user may not write to; true is not supported yet. With auto, the kernel's answer decides.",
+    "Do without cgroups that the user may not write to, where the bundle names none and sets no limit. With auto, \
+     that is for users other than root and for the root of a user namespace.",
 );
 static CRIU: Flag = Flag::new("criu", Value::File("FILE"), "Ignored, as by newer runc.").hide();
 /// Prints the version.
@@ -55,16 +59,16 @@ pub(super) fn start_log(arguments: &Arguments) -> Result<()> {
 
 /// What the library wants to know of the flags.
 pub(super) fn read(arguments: &Arguments) -> Result<Globals> {
-    if arguments.choice(&ROOTLESS)? == "true" {
-        return Err(Error::invalid(
-            "--rootless true: containers of an ordinary user are not supported yet; run as root",
-        ));
-    }
     let root = arguments.path(&ROOT)?;
     Ok(Globals {
         root_given: root.is_some(),
         root: root.unwrap_or_else(default_root),
         cgroup_manager: manager(arguments)?,
+        rootless: match arguments.choice(&ROOTLESS)? {
+            "true" => Rootless::Always,
+            "false" => Rootless::Never,
+            _ => Rootless::Auto,
+        },
     })
 }
 
@@ -94,13 +98,24 @@ fn default_root() -> PathBuf {
     let run = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
     match run {
         Some(dir) if is_ordinary_user() => PathBuf::from(dir).join("nfrun"),
-        _ => PathBuf::from("/run/nfrun"),
+        None if !geteuid().is_root() => of_session(&format!("/run/user/{}", geteuid())).unwrap_or_else(shared_root),
+        _ => shared_root(),
     }
+}
+
+fn shared_root() -> PathBuf {
+    PathBuf::from(DEFAULT_ROOT)
+}
+
+/// Where a session has its files, although nobody has told: su(1) and sudo(8) take the variable away.
+fn of_session(dir: &str) -> Option<PathBuf> {
+    let found = std::fs::symlink_metadata(dir).ok()?;
+    (found.is_dir() && found.uid() == geteuid().as_raw()).then(|| PathBuf::from(dir).join("nfrun"))
 }
 
 /// Whether an ordinary user runs this, be it as root of a user namespace of his own, as rootless podman does.
 fn is_ordinary_user() -> bool {
-    if !nix::unistd::geteuid().is_root() {
+    if !geteuid().is_root() {
         return true;
     }
     let is_named = std::env::var_os("USER").is_some_and(|user| !user.is_empty() && user != "root");

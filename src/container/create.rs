@@ -5,11 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::agent::{self, Agent, Subject};
+use super::host_cgroups::{self, HostCgroups};
 use super::launch::Launch;
 use super::notify::{self, Notifier};
 use super::store::{self, Directory, Locked, NOTIFY, START_SOCKET, State};
 use super::{
-    CgroupManager, ContainerId, CreateOptions, Globals, Status, attributes, cleanup, fault, hooks, identity, links,
+    ContainerId, CreateOptions, Globals, Status, attributes, cleanup, fault, hooks, identity, links, obstacles,
     terminal,
 };
 use crate::bundle::create::{Circumstances, Planned};
@@ -19,6 +20,7 @@ use crate::bundle::{self, Config, Plan};
 use crate::init::hooks::plan::{Document, Hook, List, Pid};
 use crate::init::program::Source;
 use crate::network::Origin;
+use crate::sys::Caller;
 use crate::sys::spawn::Spawned;
 use crate::undo::{self, Head, Identity, Line, Networks};
 use crate::{Context, Error, Result, cgroup, resctrl, timestamp};
@@ -58,48 +60,25 @@ fn make_plan(
     } else {
         String::new()
     };
-    let cgroups_path = config.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
-    let path_given = cgroups_path.is_some_and(|path| !path.as_os_str().is_empty());
-    let in_user_namespace = look && crate::sys::in_user_namespace();
-    let may_do_without = in_user_namespace && !path_given;
-    let layout = host_cgroups(globals, &table, look, may_do_without)?;
+    let caller = if look { Caller::find() } else { Caller::Root };
+    let found = if look { host_cgroups::find(globals, config, caller, &table)? } else { HostCgroups::default() };
     let notify = ServiceManager::from_environment()?
         .map(|manager| Notify { manager, directory: globals.root.join(id.as_str()).join(NOTIFY) });
     let around = Circumstances {
         id: id.as_str(),
         bundle: &config.bundle,
-        cgroups: layout.as_ref(),
+        cgroups: found.layout.as_ref(),
+        withheld: found.withheld.as_deref(),
         mount_table: &table,
         no_pivot: options.no_pivot,
         new_keyring: !options.no_new_keyring,
         waits,
         notify: notify.as_ref(),
-        in_user_namespace,
+        caller,
         look,
         listen_fds: Launch::listen_fds(),
     };
     bundle::create::plan(&config.spec, &around)
-}
-
-fn host_cgroups(globals: &Globals, table: &str, look: bool, may_do_without: bool) -> Result<Option<cgroup::Layout>> {
-    match globals.cgroup_manager {
-        CgroupManager::Systemd => {
-            Err(Error::invalid("--systemd-cgroup: systemd as cgroup manager is not supported yet; use cgroupfs"))
-        }
-        CgroupManager::Disabled => Ok(None),
-        CgroupManager::Cgroupfs if !look => Ok(None),
-        CgroupManager::Cgroupfs => {
-            let own = crate::sys::read_kernel_file("/proc/self/cgroup").context(|| "read /proc/self/cgroup")?;
-            let layout = cgroup::Layout::parse(table, &own);
-            if may_do_without && !layout.as_ref().is_ok_and(cgroup::Layout::is_ours) {
-                log::warn!(
-                    "no cgroup is made: the root of this user namespace may make none, and the bundle names none"
-                );
-                return Ok(None);
-            }
-            layout.map(Some)
-        }
-    }
 }
 
 /// A container that is being created. Dropped before its end, it undoes what it has done.
@@ -162,6 +141,11 @@ impl<'a> Creation<'a> {
 
     /// Carries the plan out. On any error nothing is left.
     pub fn carry_out(mut self, console: Option<OwnedFd>) -> Result<Created> {
+        if !self.planned.are_known() {
+            log::warn!(
+                "the container has no cgroup and no pid namespace of its own: what its first process starts cannot be found to be listed, signalled or ended"
+            );
+        }
         let outcome = self.perform(console);
         match (outcome, self.locked.take()) {
             (Ok(init), Some(locked)) => {
@@ -174,7 +158,7 @@ impl<'a> Creation<'a> {
                 if let Err(left) = cleanup::undo(locked) {
                     log::warn!("clean up after the failed create: {left}; `gc` will try again");
                 }
-                Err(error)
+                Err(obstacles::explain(error))
             }
         }
     }
@@ -301,7 +285,7 @@ impl<'a> Creation<'a> {
     }
 
     fn make_state(&mut self, plan: &Plan) -> Result<()> {
-        let locked = Directory::make(&self.globals.root, self.id)?;
+        let locked = Directory::make(self.globals, self.id)?;
         let head =
             Head { version: 1, id: self.id.to_string(), bundle: self.config.bundle.clone(), uptime: undo::uptime() };
         let mut intents = self.planned.place.as_ref().map(intents).unwrap_or_default();

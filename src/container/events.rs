@@ -122,7 +122,9 @@ fn running(globals: &Globals, id: &ContainerId) -> Result<(State, OwnedFd)> {
 
 fn place_of(state: &State) -> Result<&Place> {
     state.place.as_ref().ok_or_else(|| {
-        Error::new("the container has no cgroup (it was created with --cgroup-manager disabled), so nothing is counted")
+        Error::new(
+            "the container has no cgroup (none was delegated to its user, or cgroups were disabled), so nothing is counted",
+        )
     })
 }
 

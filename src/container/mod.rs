@@ -12,12 +12,15 @@ mod events;
 mod exec;
 mod fault;
 mod hooks;
+mod host_cgroups;
 mod id_maps;
 mod identity;
 mod launch;
 mod links;
 mod map_mount;
 mod notify;
+mod obstacles;
+mod processes;
 mod run;
 mod signal;
 mod start;
@@ -56,6 +59,29 @@ pub struct Globals {
     pub root_given: bool,
     /// Who manages cgroups.
     pub cgroup_manager: CgroupManager,
+    /// Whether to do without what the caller may not have.
+    pub rootless: Rootless,
+}
+
+/// Where root's containers are kept.
+pub const DEFAULT_ROOT: &str = "/run/nfrun";
+
+impl Globals {
+    /// Whether the state is kept with what else of a user's session is.
+    fn root_is_of_session(&self) -> bool {
+        !self.root_given && self.root != std::path::Path::new(DEFAULT_ROOT)
+    }
+}
+
+/// `--rootless`: whether cgroups that the kernel refuses to the caller are done without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rootless {
+    /// For a user other than root, and for the root of a user namespace.
+    Auto,
+    /// For root too.
+    Always,
+    /// For nobody: they are asked for as root asks, and a refusal is an error.
+    Never,
 }
 
 /// `--cgroup-manager`, as crun names its values.

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use super::{ContainerId, Globals, PATIENCE, Status, identity, status, update};
+use super::{ContainerId, Globals, PATIENCE, Status, identity, processes, status, update};
 use crate::{Error, Kind, Result, sys};
 
 /// Sends a signal to init, or to every process of the container.
@@ -10,9 +10,14 @@ pub fn kill(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -> Resu
     let (_, state) = status::open(globals, id)?;
     let init = identity::find(&state.init);
     let whole = all || (signal == libc::SIGKILL && !state.ends_with_init());
-    if let (true, Some(place)) = (whole, &state.place) {
-        let anything = init.is_some() || !place.pids()?.is_empty();
-        return if anything || all { place.signal_all(signal, PATIENCE) } else { Err(not_running()) };
+    if whole && processes::are_known(&state) {
+        let anything = init.is_some() || !processes::pids(&state)?.is_empty();
+        return if anything || all { processes::signal_all(&state, signal) } else { Err(not_running()) };
+    }
+    if whole {
+        log::warn!(
+            "the container has no cgroup and no pid namespace of its own: the signal goes to its first process alone"
+        );
     }
     let Some(init) = init else { return Err(not_running()) };
     match sys::pidfd::signal(init.as_fd(), signal) {
@@ -41,7 +46,9 @@ pub fn pause(globals: &Globals, id: &ContainerId) -> Result<()> {
     update::mend(&locked, &state)?;
     match (status::of(&state), &state.place) {
         (Status::Running | Status::Created, Some(place)) => place.freeze(PATIENCE),
-        (Status::Running | Status::Created, None) => Err(Error::new("cannot pause a container without a cgroup")),
+        (Status::Running | Status::Created, None) => Err(Error::new(
+            "cannot pause a container without a cgroup (none was delegated to its user, or cgroups were disabled)",
+        )),
         (now, _) => {
             let now = now.as_str();
             Err(Error::new(format!("container not running or created: {now}")).kind_of(Kind::WrongState))

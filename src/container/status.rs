@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::store::{self, Directory, Locked, State};
-use super::{ContainerId, Globals, Snapshot, Status, cleanup, identity};
+use super::{ContainerId, Globals, Snapshot, Status, cleanup, identity, processes};
 use crate::{Error, Kind, Result, timestamp, undo};
 
 /// What a container is now.
@@ -32,13 +32,10 @@ pub fn list(globals: &Globals) -> Result<Vec<Snapshot>> {
     Ok(snapshots)
 }
 
-/// The pids of all processes in the container's cgroup, as the host sees them.
+/// The pids of all of the container's processes, as the host sees them.
 pub fn pids(globals: &Globals, id: &ContainerId) -> Result<Vec<i32>> {
     let (_, state) = open(globals, id)?;
-    match &state.place {
-        Some(place) => place.pids(),
-        None => Ok(identity::find(&state.init).map(|_| state.init.pid).into_iter().collect()),
-    }
+    processes::pids(&state)
 }
 
 /// None where a half-made container was found and removed.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::identity::Program;
-use super::{ContainerId, PATIENCE};
+use super::{ContainerId, Globals, PATIENCE};
 use crate::init::hooks::plan::Hook;
 use crate::undo::Identity;
 use crate::{Context, Error, Kind, Result, cgroup};
@@ -135,7 +135,8 @@ impl Directory {
     }
 
     /// Makes a new container's directory and takes its lock.
-    pub fn make(root: &Path, id: &ContainerId) -> Result<Locked> {
+    pub fn make(globals: &Globals, id: &ContainerId) -> Result<Locked> {
+        let root = globals.root.as_path();
         let path = root.join(id.as_str());
         let builder = &mut std::fs::DirBuilder::new();
         let builder = builder.mode(0o700);
@@ -143,8 +144,7 @@ impl Directory {
             match builder.create(&path) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                    builder.recursive(true).create(root).context(|| format!("make state root {}", root.display()))?;
-                    builder.recursive(false);
+                    make_root(globals)?;
                     continue;
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
@@ -321,6 +321,23 @@ impl Locked {
             other => other.context(|| format!("remove {}", self.directory.path.display())),
         }
     }
+}
+
+/// Makes the state root. What has lain in XDG_RUNTIME_DIR for long may be removed, but for what has the sticky bit.
+fn make_root(globals: &Globals) -> Result<()> {
+    let mode = if globals.root_is_of_session() { 0o1700 } else { 0o700 };
+    let made = std::fs::DirBuilder::new().mode(mode).recursive(true).create(&globals.root);
+    made.map_err(|error| {
+        let error = Error::from(error).context(format!("make state root {}", globals.root.display()));
+        match error.errno() {
+            Some(libc::EACCES | libc::EPERM | libc::EROFS) if !globals.root_given => {
+                let message =
+                    format!("{error} (set XDG_RUNTIME_DIR to a directory of yours on a tmpfs, or name one by --root)");
+                error.reworded(message)
+            }
+            _ => error,
+        }
+    })
 }
 
 /// The ids of a root, sorted. A missing root has none; None says that it is missing.

@@ -58,7 +58,7 @@ pub fn update(globals: &Globals, id: &ContainerId, changes: &Changes) -> Result<
     let class = Class::plan(&state, changes)?;
     let Some(place) = &state.place else {
         return Err(Error::invalid(
-            "the container has no cgroup (it was created with --cgroup-manager disabled), so nothing can be limited",
+            "the container has no cgroup (none was delegated to its user, or cgroups were disabled), so nothing can be limited",
         ));
     };
     let spec = config::parse(state.config.get())?;

@@ -111,10 +111,29 @@ pub fn inherited(fd: i32) -> Option<BorrowedFd<'static>> {
     Some(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// Whether the caller is in a user namespace other than the machine's first, whose inode is the same on every kernel
-/// (PROC_USER_INIT_INO).
-pub fn in_user_namespace() -> bool {
-    nix::sys::stat::stat("/proc/self/ns/user").is_ok_and(|found| found.st_ino != 0xeffffffd)
+/// Who runs this, which decides what of the host he may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// The host's root.
+    Root,
+    /// The root of a user namespace: he may mount, but make no device, and no cgroup but where one is his.
+    NamespaceRoot,
+    /// Any other user, who may mount nothing before he is root of a user namespace.
+    User,
+}
+
+impl Caller {
+    /// Who this process belongs to. The machine's first user namespace has the same inode on every kernel
+    /// (PROC_USER_INIT_INO).
+    pub fn find() -> Self {
+        if !nix::unistd::geteuid().is_root() {
+            return Self::User;
+        }
+        match nix::sys::stat::stat("/proc/self/ns/user") {
+            Ok(found) if found.st_ino != 0xeffffffd => Self::NamespaceRoot,
+            _ => Self::Root,
+        }
+    }
 }
 
 /// A terminal's rows and columns: TIOCGWINSZ.
@@ -190,6 +209,13 @@ pub fn known_file(path: &std::path::Path) -> nix::Result<(u64, u64)> {
     // SAFETY: the call succeeded, so the kernel filled it.
     let found = unsafe { found.assume_init() };
     Ok((libc::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
+}
+
+/// The pid or user namespace above one: NS_GET_PARENT of ioctl_nsfs(2). The caller's own has none that it may see.
+pub fn parent_namespace(file: BorrowedFd) -> nix::Result<OwnedFd> {
+    const NS_GET_PARENT: libc::c_ulong = 0xb702;
+    // SAFETY: the request has no argument.
+    own(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_PARENT) }.into())
 }
 
 /// Which kind of namespace a file is: NS_GET_NSTYPE of ioctl_nsfs(2), CLONE_NEW*.

@@ -12,6 +12,7 @@ pub mod install;
 pub mod outside;
 pub mod skip;
 pub mod terminal;
+pub mod user;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -171,6 +172,8 @@ pub enum Runtime {
     Without(&'static str),
     /// Another one that is installed: a program of this name.
     Peer(&'static str),
+    /// The one under test, called by an ordinary user.
+    User(user::User),
 }
 
 impl Runtime {
@@ -190,6 +193,7 @@ impl Runtime {
                 command
             }
             Self::Peer(name) => Command::new(name),
+            Self::User(user) => user.command(),
         }
     }
 }

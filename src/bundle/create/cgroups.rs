@@ -7,6 +7,7 @@ use crate::bundle::plan::RuntimeStep;
 use crate::bundle::process;
 use crate::init::namespaces::ids;
 use crate::init::program::Draft;
+use crate::sys::Caller;
 use crate::{Error, Result, cgroup, resctrl};
 
 impl Planner<'_> {
@@ -14,20 +15,22 @@ impl Planner<'_> {
     pub(super) fn cgroups(&self, first: &mut Vec<RuntimeStep>, draft: &mut Draft) -> Result<Option<cgroup::Place>> {
         let resources = self.linux.resources().as_ref();
         let Some(layout) = self.around.cgroups.filter(|_| self.around.look) else {
-            // The device rules alone, which every engine writes, are what runc drops without cgroups.
-            let limits = resources.map(|resources| {
-                let mut limits = resources.clone();
-                limits.set_devices(None);
-                limits
-            });
-            if self.around.look && limits.is_some_and(|limits| limits != LinuxResources::default()) {
-                return Err(Error::invalid("linux.resources: cgroups are disabled, so nothing can be limited"));
+            match resources.and_then(limit_asked_for).filter(|_| self.around.look) {
+                None => return Ok(None),
+                Some(limit) => return Err(self.without_cgroup(&limit)),
             }
-            return Ok(None);
         };
         let path = self.linux.cgroups_path().as_deref();
-        let place = cgroup::place(layout, path, self.around.id)?;
-        let steps = cgroup::plan(&place, resources, self.cgroup_owner(&place))?;
+        let mut place = cgroup::place(layout, path, self.around.id)?;
+        place.of_user = self.around.caller != Caller::Root;
+        let steps = cgroup::plan(&place, resources, self.cgroup_owner(&place));
+        let steps = steps.map_err(|error| match self.around.withheld {
+            Some(why) => {
+                let message = format!("{error} ({why})");
+                error.reworded(message)
+            }
+            None => error,
+        })?;
         first.extend(steps.into_iter().map(RuntimeStep::Cgroup));
         process::enter_cgroups(&place, draft)?;
         Ok(Some(place))
@@ -47,7 +50,18 @@ impl Planner<'_> {
             Some(mappings) if self.namespaces.has(libc::CLONE_NEWUSER) => ids::host_id(mappings, uid)?,
             _ => uid,
         };
-        Some(owner).filter(|owner| *owner != 0)
+        // A user has what he makes, and cannot give it away.
+        Some(owner).filter(|owner| *owner != 0 && self.around.caller != Caller::User)
+    }
+
+    /// A limit that no cgroup holds is refused, not dropped.
+    fn without_cgroup(&self, limit: &str) -> Error {
+        let why = self.around.withheld.unwrap_or("cgroups are disabled");
+        let way_out = match self.around.caller {
+            Caller::Root => "",
+            _ => ": drop it, or have a cgroup delegated (docs/rootless.md)",
+        };
+        Error::invalid(format!("linux.resources.{limit}: {why}, so nothing can be limited{way_out}"))
     }
 
     /// linux.intelRdt: made before init is, which enters it once it waits.
@@ -60,5 +74,48 @@ impl Planner<'_> {
         let (steps, group) = resctrl::plan(rdt, self.around.id, self.around.mount_table)?;
         first.extend(steps.into_iter().map(|step| RuntimeStep::Resctrl(group.root.clone(), step)));
         Ok(Some(group))
+    }
+}
+
+/// The first property that limits something. The device rules, which every engine writes, are what runc drops without
+/// cgroups.
+fn limit_asked_for(resources: &LinuxResources) -> Option<String> {
+    let mut resources = resources.clone();
+    resources.set_devices(None);
+    let serde_json::Value::Object(properties) = serde_json::to_value(&resources).ok()? else { return None };
+    properties.into_iter().find(|(_, value)| limits(value)).map(|(name, _)| name)
+}
+
+/// Whether a value asks for anything: -1 is the word for no limit.
+fn limits(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Null => false,
+        Value::Bool(set) => *set,
+        Value::Number(number) => number.as_i64() != Some(-1),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => items.iter().any(limits),
+        Value::Object(members) => members.values().any(limits),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_limits_nothing_needs_no_cgroup() {
+        let asked = |json: &str| limit_asked_for(&serde_json::from_str(json).unwrap());
+        for nothing in [
+            "{}",
+            r#"{"devices": [{"allow": false, "access": "rwm"}]}"#,
+            r#"{"memory": {"limit": -1, "disableOOMKiller": false}, "cpu": {}, "unified": {}}"#,
+            r#"{"pids": {"limit": -1}, "hugepageLimits": []}"#,
+        ] {
+            assert_eq!(asked(nothing), None, "{nothing}");
+        }
+        assert_eq!(asked(r#"{"pids": {"limit": 5}}"#).as_deref(), Some("pids"));
+        assert_eq!(asked(r#"{"cpu": {"cpus": "0"}}"#).as_deref(), Some("cpu"));
+        assert_eq!(asked(r#"{"unified": {"memory.high": "5"}}"#).as_deref(), Some("unified"));
     }
 }

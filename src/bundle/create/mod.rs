@@ -28,6 +28,7 @@ use crate::init::user::plan::Limit;
 use crate::init::{attributes, control, exec, user};
 use crate::resctrl;
 use crate::seccomp::Listener;
+use crate::sys::Caller;
 use crate::{Context, Error, Result};
 
 /// What decides about a plan besides config.json.
@@ -36,8 +37,10 @@ pub struct Circumstances<'a> {
     pub id: &'a str,
     /// The bundle's absolute path.
     pub bundle: &'a Path,
-    /// The host's cgroups; None where cgroups are disabled.
+    /// The host's cgroups; None where the container gets none.
     pub cgroups: Option<&'a cgroup::Layout>,
+    /// Why it gets none, or not in every hierarchy: what an error about a limit says.
+    pub withheld: Option<&'a str>,
     /// The host's mount table, /proc/self/mountinfo.
     pub mount_table: &'a str,
     /// `--no-pivot`.
@@ -50,8 +53,8 @@ pub struct Circumstances<'a> {
     pub listen_fds: u32,
     /// The service manager that waits for the container to be ready, where there is one.
     pub notify: Option<&'a Notify>,
-    /// Whether the caller himself is in a user namespace, whose root the kernel lets make no device.
-    pub in_user_namespace: bool,
+    /// Who runs this.
+    pub caller: Caller,
     /// Whether the host may be looked at; without, what must exist there is left out.
     pub look: bool,
 }
@@ -78,6 +81,13 @@ pub struct Planned {
     pub poststart: Vec<Hook>,
     /// What hooks are told; None where there is none.
     pub told: Option<Document>,
+}
+
+impl Planned {
+    /// Whether its processes will be known from others, by its cgroups or by a pid namespace of its own.
+    pub fn are_known(&self) -> bool {
+        self.place.is_some() || (self.namespaces & libc::CLONE_NEWPID as u64 != 0 && !self.joined_pids)
+    }
 }
 
 struct Planner<'a> {
@@ -140,6 +150,7 @@ impl Planner<'_> {
     fn plan(mut self) -> Result<Planned> {
         let Some(process) = self.spec.process() else { return self.without_process() };
         exec::plan::check(process)?;
+        self.ask_for_a_user_namespace()?;
         let mut draft = Draft::default();
         let mut first = vec![RuntimeStep::MakeState];
         if let Some(notify) = self.around.notify {
@@ -274,6 +285,18 @@ impl Planner<'_> {
         })
     }
 
+    /// Only in a user namespace may a user other than root do what a container takes.
+    fn ask_for_a_user_namespace(&self) -> Result<()> {
+        const CAP_SYS_ADMIN: u64 = 1 << 21;
+        let may = || crate::init::capabilities::plan::held().is_some_and(|held| held & CAP_SYS_ADMIN != 0);
+        if self.around.caller != Caller::User || self.namespaces.has(libc::CLONE_NEWUSER) || may() {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "linux.namespaces: a user other than root needs a user namespace, and the bundle has none: add {\"type\": \"user\"} with linux.uidMappings and gidMappings, or begin with what `nfrun spec --rootless` writes",
+        ))
+    }
+
     fn id_maps(&self) -> Result<Option<IdMaps>> {
         let uids = self.linux.uid_mappings().as_deref().unwrap_or_default();
         let gids = self.linux.gid_mappings().as_deref().unwrap_or_default();
@@ -350,7 +373,7 @@ impl Planner<'_> {
     fn groups_are_denied(&self) -> bool {
         let own = |gids: &[LinuxIdMapping]| ids::map("", gids).is_ok_and(|text| ids::is_own_group(&text));
         self.namespaces.makes(libc::CLONE_NEWUSER)
-            && !nix::unistd::geteuid().is_root()
+            && self.around.caller == Caller::User
             && self.linux.gid_mappings().as_deref().is_some_and(own)
     }
 }

@@ -15,6 +15,7 @@ use crate::init::lsm::plan::mount_label;
 use crate::init::namespaces::plan as namespaces;
 use crate::init::program::Draft;
 use crate::init::{control, devices, mounts, paths, rootfs, sysctls, terminal};
+use crate::sys::Caller;
 use crate::{Error, Result, cgroup};
 
 impl Planner<'_> {
@@ -62,20 +63,21 @@ impl Planner<'_> {
             mount_table: self.around.mount_table,
             label: mount_label(linux.mount_label().as_deref(), self.around.look)?,
             user_namespace: self.namespaces.has(libc::CLONE_NEWUSER),
+            caller: self.around.caller,
             cgroups: &cgroups,
             unified: unified.map(Path::new),
             cgroup_namespace: self.namespaces.has(libc::CLONE_NEWCGROUP),
         };
         mounts::plan::mount_all(mounts, &scene, draft)?;
         if let Some(notify) = self.around.notify {
-            notify.mount(scene.user_namespace, draft)?;
+            notify.mount(scene.opens_hidden(), draft)?;
         }
         let devices = linux.devices().as_deref().unwrap_or_default();
         let maps = linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref());
         let devices_scene = devices::plan::Scene {
             mounts,
-            user_namespace: self.namespaces.has(libc::CLONE_NEWUSER) || self.around.in_user_namespace,
-            maps: maps.filter(|_| !self.around.in_user_namespace),
+            user_namespace: self.namespaces.has(libc::CLONE_NEWUSER) || self.around.caller != Caller::Root,
+            maps: maps.filter(|_| self.around.caller == Caller::Root),
             look: self.around.look,
         };
         devices::plan::fill(devices, &devices_scene, draft)?;

@@ -36,7 +36,7 @@ pub(super) fn bind(
     if !options.data.is_empty() {
         return Err(Error::invalid(format!("{field}.options: {:?} is no option of a bind mount", options.data())));
     }
-    let tree = match scene.look && !inside && scene.user_namespace && !everyone_reaches(&source) {
+    let tree = match scene.look && !inside && scene.opens_hidden() && !everyone_reaches(&source) {
         true => Some(draft.slot(hidden_tree(&source, scene, field)?)),
         false => None,
     };

@@ -14,6 +14,7 @@ use crate::init::guard::{Guard, stands};
 use crate::init::lsm;
 use crate::init::program::{Draft, Source, text};
 use crate::init::wire::{Slot, Text};
+use crate::sys::Caller;
 use crate::{Error, Result};
 
 /// What mounts need to know besides their own lines.
@@ -32,12 +33,22 @@ pub struct Scene<'a> {
     pub label: Option<&'a str>,
     /// Whether the container has a user namespace of its own.
     pub user_namespace: bool,
+    /// Who runs this.
+    pub caller: Caller,
     /// The container's cgroup directories: the name to show and the directory on the host.
     pub cgroups: &'a [(String, PathBuf)],
     /// Where cgroup2 is mounted on a host that has it alone.
     pub unified: Option<&'a Path>,
     /// Whether the container has a cgroup namespace of its own.
     pub cgroup_namespace: bool,
+}
+
+impl Scene<'_> {
+    /// Whether the runtime opens what the container's root cannot reach, as who may mount can: another user's container is
+    /// root of ids that are his, so that it reaches what he does.
+    pub fn opens_hidden(&self) -> bool {
+        self.user_namespace && self.caller != Caller::User
+    }
 }
 
 /// All mounts in order.

@@ -13,6 +13,7 @@ use nfrun::bundle::{Plan, config, exec};
 use nfrun::cgroup::Layout;
 use nfrun::init::step::Step;
 use nfrun::init::wire::{Reader, Wire};
+use nfrun::sys::Caller;
 use oci_spec::runtime::{LinuxResources, Spec};
 
 /// A v1 host with cgroup2 beside it.
@@ -88,7 +89,8 @@ fn plan(spec: &Spec, layout: &Layout, variant: u8) -> Option<String> {
         waits: variant & 2 == 0,
         listen_fds: variant.into(),
         notify: None,
-        in_user_namespace: variant == 2,
+        withheld: None,
+        caller: if variant == 2 { Caller::NamespaceRoot } else { Caller::Root },
         look,
     };
     create::plan(&spec, &around).map(|planned| check(&planned.plan)).ok()

@@ -1,0 +1,252 @@
+//! Containers of an ordinary user, from `spec --rootless` to `delete`: with himself alone mapped and with ranges of ids,
+//! without cgroups and with those that were delegated to him.
+
+#[macro_use]
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use common::terminal::{ConsoleSocket, control, lines_of, pty};
+use common::user::{GRANTED, UID, himself, ranges};
+use common::*;
+
+/// Leaves a test of ranges where there is nobody to map them.
+macro_rules! ranges_only {
+    () => {
+        if !aside::installed("newuidmap") {
+            skip!("newuidmap (Debian: uidmap) is not installed");
+        }
+    };
+}
+
+#[test]
+fn what_spec_rootless_writes_runs_as_it_is() {
+    let mut c = Container::of_user(&["true"], &himself());
+    fs::remove_file(c.bundle.join("config.json")).unwrap();
+    // Nobody helps with the ids.
+    c.user().path = "/usr/bin";
+    c.runtime(&["spec", "--rootless", "--bundle", "bundle"]).ok();
+    let before = c.leftovers();
+    let (master, slave) = pty(20, 70);
+    let mut run = c.command(&c.words("run", &[]));
+    control(&mut run, &slave);
+    let mut run = run.spawn().unwrap();
+    drop(slave);
+    let mut typing = fs::File::from(master.try_clone().unwrap());
+    typing.write_all(b"echo \"[$(id -u) $(stty size) $(cat /proc/self/setgroups)]\"; exit 7\n").unwrap();
+    let mut lines = lines_of(&master);
+    lines.until("[0 20 70 deny]");
+    assert_eq!(wait(&mut run, "run"), 7);
+    before.assert_nothing_new();
+}
+
+/// From create to delete, with what is told of it in between.
+fn whole_life(c: &Container, exec_says: &str) {
+    let before = c.leftovers();
+    c.create();
+    assert_eq!(c.status(), "created");
+    c.start();
+    assert_eq!(c.status(), "running");
+    let state = c.state();
+    assert_eq!(state["owner"], "nfruntest");
+    let pid = c.pid();
+    let uid = proc_status(pid, "Uid");
+    assert!(!uid.starts_with("0 "), "root inside is nobody special outside: {uid}");
+    assert!(c.runtime(&["list"]).ok().contains("running"));
+    let exec = c.exec(&["sh", "-c", "id -u; cat /proc/self/uid_map | tr -s ' '; test -w /dev/null && echo devices"]);
+    assert_eq!(exec.ok(), exec_says);
+    assert_eq!(c.exec(&["sh", "-c", "exit 9"]).code, 9);
+    c.exec_with(&["--detach"], &["sleep", "1000"]).ok();
+    let pids: Vec<i32> = serde_json::from_str(c.on_id(&["ps", "--format", "json"]).ok()).unwrap();
+    assert!(pids.len() == 2 && pids.contains(&pid), "{pids:?}, {pid} among them");
+    assert_eq!(c.on_id(&["ps"]).ok().lines().count(), 3);
+    c.on_id(&["delete"]).fails(1, &["not stopped"]);
+    c.kill("KILL");
+    assert_eq!(c.exec(&["true"]).code, 255);
+    c.on_id(&["delete"]).ok();
+    c.on_id(&["state"]).fails(1, &["does not exist"]);
+    before.assert_nothing_new();
+}
+
+#[test]
+fn a_container_of_the_user_alone_lives_its_whole_life() {
+    let mut c = Container::of_user(&["sleep", "1000"], &himself());
+    c.user().path = "/usr/bin";
+    whole_life(&c, &format!("0\n 0 {UID} 1\ndevices"));
+}
+
+#[test]
+fn a_container_with_ranges_lives_its_whole_life() {
+    ranges_only!();
+    let c = Container::of_user(&["sleep", "1000"], &ranges());
+    whole_life(&c, &format!("0\n 0 {UID} 1\n 1 {GRANTED} 65535\ndevices"));
+}
+
+#[test]
+fn users_and_groups_of_the_ranges_are_the_containers() {
+    ranges_only!();
+    let script = "id; touch /tmp/of_alice; echo $(stat -c %u /tmp/of_alice /tmp/of_root)";
+    let c = Container::of_user(&["sh", "-c", script], &ranges()).with(|config| {
+        config["process"]["user"] = json!({"uid": 1000, "gid": 1000, "additionalGids": [5]});
+        config["root"]["readonly"] = json!(false);
+    });
+    fs::write(c.rootfs("/tmp/of_root"), "").unwrap();
+    c.give(&c.rootfs("/tmp/of_root"));
+    fs::set_permissions(c.rootfs("/tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    let run = c.run();
+    assert_eq!(run.ok(), "uid=1000(alice) gid=1000(alice) groups=5(tty)\n1000 0");
+    assert_eq!(fs::metadata(c.rootfs("/tmp/of_alice")).unwrap().uid(), GRANTED + 999);
+}
+
+#[test]
+fn a_driver_gets_the_terminal_and_exec_one_more() {
+    let c = Container::of_user(&["sh", "-c", "tty; read x; echo got $x; sleep 1000"], &himself())
+        .with(|config| config["process"]["terminal"] = json!(true));
+    let socket = ConsoleSocket::bind(&c.dir.join("console.sock"));
+    c.give(&socket.path);
+    c.runtime(&c.words("create", &["--console-socket", socket.text()])).ok();
+    let master = socket.master();
+    c.start();
+    let mut lines = lines_of(&master);
+    assert!(lines.line().starts_with("/dev/"));
+    fs::File::from(master).write_all(b"typed\n").unwrap();
+    lines.until("got typed");
+    let (master, slave) = pty(31, 91);
+    let mut exec = c.command(&["exec", "--tty", &c.id, "sh", "-c", "tty >/dev/null && stty size"]);
+    control(&mut exec, &slave);
+    let mut exec = exec.spawn().unwrap();
+    drop(slave);
+    lines_of(&master).until("31 91");
+    assert_eq!(wait(&mut exec, "exec"), 0);
+}
+
+/// A machine where this user has no cgroup, as long as the test gives him none.
+#[test]
+fn without_a_cgroup_what_needs_one_is_refused_in_words_and_the_rest_works() {
+    let c = Container::of_user(&["sh", "-c", "sleep 1000 & sleep 1000"], &himself());
+    let before = c.leftovers();
+    let create = c.runtime(&[&["--debug"][..], &c.words("create", &[])].concat());
+    create.ok();
+    assert!(create.stderr.contains("no cgroup is delegated to this user"), "{create:?}");
+    c.start();
+    c.on_id(&["pause"]).fails(1, &["without a cgroup"]);
+    c.on_id(&["events", "--stats"]).fails(1, &["no cgroup"]);
+    c.on_id(&["update", "--pids-limit", "5"]).fails(1, &["no cgroup"]);
+    assert_eq!(c.status(), "running");
+    // Each process is found by its pid namespace, also in one below.
+    c.exec_with(&["--detach", "--cap", "CAP_SYS_ADMIN"], &["unshare", "-p", "-f", "sleep", "1000"]).ok();
+    let pids = || -> Vec<i32> { serde_json::from_str(c.on_id(&["ps", "--format", "json"]).ok()).unwrap() };
+    eventually("four processes are listed", || pids().len() == 4);
+    let [first, ref others @ ..] = pids()[..] else { unreachable!() };
+    assert_eq!(first, c.pid());
+    let others: Vec<_> = others.iter().filter_map(|pid| pidfd(*pid)).collect();
+    // The first process of a namespace is hit by what it handles alone, and the others by what ends them.
+    c.runtime(&["kill", "--all", &c.id, "TERM"]).ok();
+    let has_ended = |other: &&_| ends_within(other, std::time::Duration::ZERO);
+    eventually("two have ended", || others.iter().filter(has_ended).count() >= 2);
+    c.on_id(&["delete", "--force"]).ok();
+    before.assert_nothing_new();
+}
+
+#[test]
+fn limits_that_no_cgroup_holds_are_refused_by_name() {
+    for (resources, name) in [
+        (json!({"memory": {"limit": 67_108_864}}), "linux.resources.memory"),
+        (json!({"pids": {"limit": 5}}), "linux.resources.pids"),
+    ] {
+        let c = Container::of_user(&["true"], &himself()).with(|config| {
+            config["linux"]["resources"] = resources;
+            config["linux"]["resources"]["devices"] = json!([{"allow": false, "access": "rwm"}]);
+        });
+        let before = c.leftovers();
+        c.run().fails(1, &[name, "no cgroup is delegated to this user"]);
+        before.assert_nothing_new();
+    }
+    let c = Container::of_user(&["true"], &himself()).with(|config| {
+        config["linux"]["resources"] =
+            json!({"devices": [{"allow": false, "access": "rwm"}], "memory": {"limit": -1}, "pids": {"limit": -1}});
+    });
+    c.run().ok();
+}
+
+#[test]
+fn a_cgroup_that_the_bundle_names_must_be_the_users() {
+    let c = Container::of_user(&["true"], &himself());
+    let cgroup = format!("{}/c", c.cgroup_parent);
+    let c = c.with(|config| config["linux"]["cgroupsPath"] = json!(cgroup));
+    let before = c.leftovers();
+    c.run().fails(1, &["make cgroup", &cgroup, "permission denied"]);
+    before.assert_nothing_new();
+}
+
+#[test]
+fn rootless_false_asks_for_cgroups_as_root_does() {
+    let c = Container::of_user(&["true"], &himself());
+    let before = c.leftovers();
+    let words = c.words("run", &[]);
+    c.runtime(&[&["--rootless", "false"][..], &words].concat()).fails(1, &["make cgroup", "permission denied"]);
+    c.runtime(&[&["--rootless", "true"][..], &words].concat()).ok();
+    before.assert_nothing_new();
+}
+
+#[test]
+fn a_bundle_without_a_user_namespace_is_refused_with_the_way_out() {
+    let c = Container::of_user(&["true"], &himself()).with(|config| {
+        common::bundle::drop_namespace(config, "user");
+        config["linux"].as_object_mut().unwrap().retain(|name, _| !name.ends_with("Mappings"));
+    });
+    let before = c.leftovers();
+    c.run().fails(1, &["linux.namespaces", "user namespace", "spec --rootless"]);
+    before.assert_nothing_new();
+}
+
+#[test]
+fn a_host_that_lets_nobody_make_user_namespaces_is_named() {
+    let c = Container::of_user(&["true"], &json!([{"containerID": 0, "hostID": 0, "size": 1}]));
+    let before = c.leftovers();
+    // The setting holds for a user namespace and those below it, so the host's stays.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$@\"";
+    let run = c.command(&c.words("run", &[]));
+    let mut words: Vec<_> = run.get_args().map(ToOwned::to_owned).collect();
+    let at = words.iter().position(|word| word.to_str().is_some_and(|word| word.ends_with("/nfrun"))).unwrap();
+    let inside = ["/usr/bin/unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"];
+    words.splice(at..at, inside.map(Into::into));
+    let mut command = std::process::Command::new(run.get_program());
+    c.finish(command.args(words).current_dir(&c.dir)).fails(1, &["clone3", "user.max_user_namespaces is 0"]);
+    before.assert_nothing_new();
+}
+
+/// A shell script as the user, where `nfrun` is the runtime.
+fn shell(c: &Container, script: &str) -> Output {
+    let common::Runtime::User(user) = &c.runtime else { panic!("the container is no user's") };
+    let mut command = user.words();
+    let script = format!("nfrun() {{ \"$HOME/nfrun\" \"$@\"; }}; {script}");
+    c.finish(command.args(["sh", "-c", &script]).current_dir(&c.dir).stdin(std::process::Stdio::null()))
+}
+
+#[test]
+fn state_is_kept_in_the_runtime_directory_where_it_is_not_removed_by_age() {
+    let c = Container::of_user(&["true"], &himself());
+    let run = shell(
+        &c,
+        "mkdir -m 700 run; export XDG_RUNTIME_DIR=$HOME/run; nfrun create --bundle bundle x && nfrun list -q && \
+         stat -c '%a %u' run/nfrun run/nfrun/x; nfrun delete x; ls run/nfrun",
+    );
+    assert_eq!(run.ok(), format!("x\n1700 {UID}\n700 {UID}"));
+}
+
+#[test]
+fn without_a_runtime_directory_that_of_the_session_serves_or_the_error_says_what_to_do() {
+    let mut c = Container::of_user(&["true"], &himself());
+    let script = "nfrun list -q; nfrun create --bundle bundle x && nfrun list -q && ls -d /run/user/*/nfrun/*; \
+                  nfrun delete --force x; nfrun list -q";
+    c.user().before = "mount -t tmpfs -o mode=755 run /run;".into();
+    let run = shell(&c, &format!("nfrun list -q; {script}"));
+    run.fails(0, &["make state root /run/nfrun: permission denied", "XDG_RUNTIME_DIR", "--root"]);
+    assert_eq!(run.stdout, "");
+    c.user().before =
+        format!("mount -t tmpfs -o mode=755 run /run; mkdir -p /run/user/{UID}; chown {UID} /run/user/{UID};");
+    assert_eq!(shell(&c, script).ok(), format!("x\n/run/user/{UID}/nfrun/x"));
+}
