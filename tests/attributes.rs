@@ -415,7 +415,6 @@ fn exec_runs_on_the_cpus_that_the_flag_the_document_or_the_annotation_names() {
 
 #[test]
 fn the_initial_cpus_hold_before_the_cgroups_are_entered_and_the_final_ones_after() {
-    v1_only!();
     not_in_runc!("execCPUAffinity came in 1.3");
     if two_cpus().is_none() {
         skip!("one CPU alone");
@@ -438,4 +437,19 @@ fn the_initial_cpus_hold_before_the_cgroups_are_entered_and_the_final_ones_after
     let joins: Vec<_> = (0..lines.len()).filter(|i| lines[*i].contains(", \"0\", 1)")).collect();
     assert!(at("sched_setaffinity(0, 8, [0])") < joins[0], "{trace}");
     assert!(at("sched_setaffinity(0, 8, [1])") > joins[joins.len() - 1], "{trace}");
+}
+
+/// The kernel takes no CPU that is not of the cpuset that a process is in, so the initial ones have to be set outside.
+#[test]
+fn the_initial_cpus_may_lie_outside_of_the_containers_cpuset() {
+    not_in_runc!("execCPUAffinity came in 1.3");
+    if two_cpus().is_none() {
+        skip!("one CPU alone");
+    }
+    let c = Container::idle().with(|config| {
+        config["process"]["execCPUAffinity"] = json!({"initial": "0"});
+        config["linux"]["resources"]["cpu"] = json!({"cpus": "1"});
+    });
+    let c = c.up();
+    assert_eq!(c.exec(&["grep", "Cpus_allowed_list", "/proc/self/status"]).ok(), "Cpus_allowed_list:\t1");
 }

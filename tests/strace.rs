@@ -86,3 +86,31 @@ fn the_runtime_starts_no_program_but_init() {
     assert_eq!(runs(&traces[0]), 1, "the runtime itself, by strace: {}", traces[0]);
     assert_eq!(runs(&traces[1]), 2, "init's own program, then the user's: {}", traces[1]);
 }
+
+/// What a cgroup2 is entered by: the clone itself. Nobody writes a pid to cgroup.procs, which waits for a grace period.
+#[test]
+fn on_cgroup2_create_and_exec_write_no_cgroup_procs() {
+    v2_only!();
+    not_in_runc!("it writes its child's pid to cgroup.procs");
+    let c = Container::idle();
+    if Command::new("strace").arg("-V").output().is_err() {
+        skip!("no strace");
+    }
+    let traced = |words: &[&str], file: &str| {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-s", "4096", "-e", "trace=clone3,openat,open,openat2,write", "-o"]).arg(c.dir.join(file));
+        strace.arg(binary()).arg("--root").arg(&c.root).args(words);
+        assert_eq!(c.finish(strace.current_dir(&c.dir)).code, 0, "{words:?} under strace");
+        fs::read_to_string(c.dir.join(file)).unwrap()
+    };
+    let create = traced(&c.words("create", &[]), "create.trace");
+    c.start();
+    for (what, trace) in [("create", create), ("exec", traced(&["exec", &c.id, "true"], "exec.trace"))] {
+        assert!(trace.contains("CLONE_INTO_CGROUP"), "{what}: {trace}");
+        let writes: Vec<_> =
+            trace.lines().filter(|line| line.contains("cgroup.procs") || line.contains("/tasks")).collect();
+        assert!(writes.is_empty(), "{what}: {writes:#?}");
+        let own = format!("0::{}/{}", c.cgroup_parent, c.cgroup_leaf);
+        assert!(fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap().lines().any(|line| line == own));
+    }
+}

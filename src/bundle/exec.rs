@@ -49,6 +49,9 @@ pub fn plan<'a>(process: &'a Process, around: &Circumstances<'a>) -> Result<Plan
     labels.prepare(&mut draft);
     if let Some(place) = around.place {
         process::enter_cgroups(place, &mut draft)?;
+        if affinity.is_set_before() {
+            process::enter_cgroup2(place, &mut draft)?;
+        }
     }
     affinity.after_the_join(&mut draft);
     if let Some(score) = user::plan::score(process)? {

@@ -286,6 +286,16 @@ fn calls_for_hooks() -> impl Iterator<Item = (u32, [Option<u64>; 6])> {
     calls.map(|(call, args)| (call as u32, args))
 }
 
+/// The step that enters the cgroup2 that limits the container, for a process that has something to do before: it pays by a
+/// wait for a grace period. Others are born there.
+pub fn enter_cgroup2(place: &cgroup::Place, draft: &mut Draft) -> Result<()> {
+    let Some(cgroup) = place.v2().filter(|_| place.is_v2()) else { return Ok(()) };
+    let tasks = draft.slot(Source::Procs);
+    let name = text("linux.cgroupsPath", cgroup.to_string())?;
+    draft.step(cgroups::step::Step::Enter { tasks, path: Text(&name) });
+    Ok(())
+}
+
 /// The steps that enter v1 cgroups. The one of cgroup2 is entered by the clone itself.
 pub fn enter_cgroups(place: &cgroup::Place, draft: &mut Draft) -> Result<()> {
     for cgroup in place.cgroups.iter().filter(|cgroup| cgroup.version == cgroup::Version::V1) {

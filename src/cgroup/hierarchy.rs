@@ -59,6 +59,11 @@ impl Hierarchy {
         self.name.split(',').any(|name| name == controller)
     }
 
+    /// Whether it has no controller.
+    fn is_only_named(&self) -> bool {
+        self.name.starts_with("name=")
+    }
+
     /// The caller's own cgroup as a path below the mount point: empty for the mount's root.
     ///
     /// # Errors
@@ -130,12 +135,17 @@ impl Layout {
                 "no cgroup hierarchy is mounted; mount them below /sys/fs/cgroup, or do without limits by --cgroup-manager disabled",
             ));
         }
+        // A host of cgroup2 may have a v1 hierarchy somewhere, as VPN programs mount net_cls: it is theirs, and what limits
+        // containers is cgroup2. runc asks the same, what lies at this path.
+        if hierarchies.iter().any(|h| h.version == Version::V2 && h.mount_point == "/sys/fs/cgroup") {
+            hierarchies.retain(|h| h.version == Version::V2 || h.is_only_named());
+        }
         Ok(Self { hierarchies })
     }
 
     /// Which interface the host offers. A v1 hierarchy without controllers (`name=systemd`) does not count.
     pub fn mode(&self) -> Mode {
-        let v1 = self.hierarchies.iter().any(|h| h.version == Version::V1 && !h.name.starts_with("name="));
+        let v1 = self.hierarchies.iter().any(|h| h.version == Version::V1 && !h.is_only_named());
         match (v1, self.hierarchies.iter().any(|h| h.version == Version::V2)) {
             (false, true) => Mode::V2,
             (true, true) => Mode::Hybrid,
@@ -276,6 +286,14 @@ mod tests {
         assert_eq!(Layout::parse(v2, "0::/init.scope\n").unwrap().mode(), Mode::V2);
         let named = format!("{v2}31 30 0:27 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n");
         assert_eq!(Layout::parse(&named, OWN).unwrap().mode(), Mode::V2);
+    }
+
+    #[test]
+    fn a_v1_controller_that_somebody_has_mounted_on_a_v2_host_is_his() {
+        let v2 = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
+        let vpn = format!("{v2}31 23 0:27 / /opt/vpn/net_cls rw - cgroup cgroup rw,net_cls\n");
+        let layout = Layout::parse(&vpn, "3:net_cls:/\n0::/init.scope\n").unwrap();
+        assert_eq!((layout.mode(), names(&layout)), (Mode::V2, vec!["unified"]));
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::{Error, Result};
 /// # Errors
 /// Names the property whose value is out of range or whose controller is not mounted.
 pub fn limits(place: &Place, resources: &LinuxResources) -> Result<Vec<Step>> {
+    if resources.memory().as_ref().is_some_and(|memory| memory.kernel().is_some() || memory.kernel_tcp().is_some()) {
+        log::warn!("Kernel memory settings are ignored and will be removed");
+    }
     match place.interface() {
         Interface::V1(place) => v1(place, resources),
         Interface::V2(cgroup) => super::v2::limits(cgroup, resources),
@@ -122,9 +125,6 @@ pub(super) fn check_swap(limit: Option<i64>, swap: Option<i64>) -> Result<()> {
 fn limit_memory(place: &Place, memory: &LinuxMemory) -> Result<Vec<Step>> {
     let (limit, swap) = (is_given(memory.limit()), is_given(memory.swap()));
     check_swap(limit, swap)?;
-    if memory.kernel().is_some() || memory.kernel_tcp().is_some() {
-        log::warn!("Kernel memory settings are ignored and will be removed");
-    }
     let mut values = Vec::with_capacity(2);
     if let Some(limit) = limit {
         values.push(value("linux.resources.memory.limit", "memory.limit_in_bytes", limit));

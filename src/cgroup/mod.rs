@@ -33,7 +33,7 @@ pub use freezer::Freezer;
 pub use hierarchy::{Hierarchy, Layout, Mode};
 pub use limits::limits;
 pub use oom::OomNotice;
-pub use place::{Place, place};
+pub use place::{Place, open_procs, place};
 pub use plan::plan;
 pub use remove::{remove_leaf, remove_unused};
 pub use run::{Identity, Made};

@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::events::Events;
-use super::file::{is_gone, open_dir, read_at, read_list, read_list_at};
+use super::file::{is_gone, open_dir, open_for_write, read_at, read_list, read_list_at};
 use super::hierarchy::Layout;
 use super::step::{Cgroup, Version};
 use crate::{Context, Error, Result};
@@ -222,6 +222,14 @@ impl Place {
         }
         Ok(sub)
     }
+}
+
+/// The file of a cgroup2's directory by which a process enters that writes "0" to it.
+///
+/// # Errors
+/// When the cgroup is gone.
+pub fn open_procs(dir: OwnedFd) -> Result<OwnedFd> {
+    open_for_write(&dir, "cgroup.procs").context(|| "open cgroup.procs of the container's cgroup")
 }
 
 /// Whether `..` parts lead above the path's start.

@@ -90,7 +90,12 @@ fn is_still(path: &Path, inode: u64) -> Result<bool> {
 }
 
 fn rmdir(path: impl AsRef<Path>) -> nix::Result<()> {
-    unlinkat(AT_FDCWD, path.as_ref(), UnlinkatFlags::RemoveDir)
+    let path = path.as_ref();
+    match unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir) {
+        // Where cgroups are mounted read-only the kernel says so before it looks whether there is anything.
+        Err(Errno::EROFS) if nix::sys::stat::lstat(path) == Err(Errno::ENOENT) => Err(Errno::ENOENT),
+        done => done,
+    }
 }
 
 /// The usual case is one system call. What is below is looked for, and who is inside, only when the kernel says busy.

@@ -84,6 +84,14 @@ impl Made {
         self.dirs.iter().find(|held| held.cgroup.version == Version::V2).map(|held| held.dir.as_fd())
     }
 
+    /// What an error of that clone means.
+    pub fn explain_birth(&self, error: Error) -> Error {
+        match self.dirs.iter().find(|held| held.cgroup.version == Version::V2) {
+            Some(held) => explain_birth(&held.cgroup, &held.dir, error),
+            None => error,
+        }
+    }
+
     /// The cgroup that a step made, or else the one that is there.
     fn hold(&mut self, cgroup: &Cgroup) -> Result<&Held> {
         let at = match self.dirs.iter().position(|held| held.cgroup.hierarchy == cgroup.hierarchy) {
@@ -101,14 +109,18 @@ impl Made {
     fn make(&mut self, cgroup: &Cgroup) -> Result<Vec<Identity>> {
         let path = cgroup.dir();
         let mut made = Vec::new();
-        let origin = make_dir(cgroup, &path, &mut made).context(|| format!("make cgroup {path}"))?;
+        let origin =
+            make_dir(cgroup, &path, &mut made).context(|| format!("make cgroup {path}")).map_err(explain_make)?;
         let dir = open_dir(&path).context(|| format!("open {path}"))?;
         match origin {
             Origin::Made => {
                 let inode = nix::sys::stat::fstat(&dir).context(|| format!("stat {path}"))?.st_ino;
                 made.push(Identity { path, inode });
             }
-            Origin::Found => refuse_inhabited(cgroup)?,
+            Origin::Found => {
+                refuse_threaded(cgroup, &dir)?;
+                refuse_inhabited(cgroup)?;
+            }
         }
         // A process that enters a frozen cgroup stops beyond the reach of SIGKILL. A new one is born frozen below a
         // frozen parent; the hierarchy's root cannot be frozen.
@@ -149,6 +161,55 @@ fn make_dir(cgroup: &Cgroup, path: &str, made: &mut Vec<Identity>) -> nix::Resul
         }
     }
     Err(Errno::ENOENT)
+}
+
+fn because(error: Error, why: impl std::fmt::Display) -> Error {
+    let words = format!("{error} ({why})");
+    error.reworded(words)
+}
+
+fn explain_make(error: Error) -> Error {
+    match error.errno() {
+        Some(libc::EROFS) => because(
+            error,
+            "cgroups are mounted read-only here: remount them to be written, or do without limits by --cgroup-manager disabled",
+        ),
+        _ => error,
+    }
+}
+
+/// A threaded cgroup2 tells nobody which processes are in it, so that a container in it could not be listed or ended.
+fn refuse_threaded(cgroup: &Cgroup, dir: &OwnedFd) -> Result<()> {
+    if cgroup.version == Version::V1 {
+        return Ok(());
+    }
+    match read_at(dir, "cgroup.type").unwrap_or_default().as_str() {
+        kind @ ("threaded" | "domain invalid") => Err(wrong_type(&cgroup.dir(), kind)),
+        _ => Ok(()),
+    }
+}
+
+fn wrong_type(dir: &str, kind: &str) -> Error {
+    Error::new(format!(
+        "linux.cgroupsPath: {dir} is of type {kind:?} (cgroup.type), which a container cannot live in: give one that is not below a cgroup with threaded ones"
+    ))
+}
+
+/// Why cgroup2 does not let a process be born in a cgroup.
+fn explain_birth(cgroup: &Cgroup, dir: &OwnedFd, error: Error) -> Error {
+    let text = |file: &str| read_at(dir, file).unwrap_or_default();
+    let path = cgroup.dir();
+    match error.errno() {
+        Some(libc::EOPNOTSUPP) => wrong_type(&path, &text("cgroup.type")),
+        Some(libc::EBUSY) => because(
+            error,
+            format!(
+                "{path} hands controllers on ({}), and then it can hold no process itself: give a linux.cgroupsPath below it, or another",
+                text("cgroup.subtree_control")
+            ),
+        ),
+        _ => error,
+    }
 }
 
 /// A cgroup that holds processes belongs to somebody: to limit or kill it would hit them.

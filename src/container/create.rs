@@ -189,7 +189,8 @@ impl<'a> Creation<'a> {
                 }
                 RuntimeStep::Spawn { kinds, maps } => {
                     self.note_made(&mut identities)?;
-                    launch.spawn(&plan, *kinds, maps.as_ref(), made.v2_dir())?;
+                    let spawned = launch.spawn(&plan, *kinds, maps.as_ref(), made.v2_dir());
+                    spawned.map_err(|error| made.explain_birth(error))?;
                 }
                 RuntimeStep::Record => {
                     let init = launch.init()?;

@@ -98,7 +98,7 @@ fn start(
     let mut launch = Launch::new(plan, options.preserve_fds)?;
     let mut init = Some(init);
     let mut agent = None;
-    let v2 = place.map(|place| place.v2_dir_beside(state.init.pid)).transpose()?.flatten();
+    let mut v2 = place.map(|place| place.v2_dir_beside(state.init.pid)).transpose()?.flatten();
     for (number, step) in plan.runtime_steps() {
         log::debug!("exec: step {number}: {step}");
         match step {
@@ -106,6 +106,8 @@ fn start(
                 let given = match source {
                     Source::Console => console.take(),
                     Source::Process => init.take(),
+                    // It enters by itself then, and is not born there.
+                    Source::Procs => v2.take().map(cgroup::open_procs).transpose()?,
                     _ => None,
                 };
                 match given {

@@ -80,7 +80,7 @@ impl Launch {
             Source::Namespace { path, kind } => namespace(path, *kind)?,
             Source::Tasks { path } => open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
                 .context(|| format!("open {}", path.display()))?,
-            Source::Listener | Source::Console | Source::Process => {
+            Source::Procs | Source::Listener | Source::Console | Source::Process => {
                 return Err(Error::new(format!("{source}: the command that was given has none")));
             }
         };

@@ -110,6 +110,8 @@ pub enum Source {
         /// The file on the host.
         path: PathBuf,
     },
+    /// `cgroup.procs` of the cgroup2 that a process of the container is put into.
+    Procs,
     /// The socket in the state directory that `start` connects to.
     Listener,
     /// The socket that receives the terminal.
@@ -152,6 +154,7 @@ impl std::fmt::Display for Source {
             }
             Self::Namespace { path, .. } => write!(f, "open namespace {}", path.display()),
             Self::Tasks { path } => write!(f, "open {}", path.display()),
+            Self::Procs => f.write_str("open cgroup.procs of the container's cgroup2"),
             Self::Listener => f.write_str("listen for start"),
             Self::Console => f.write_str("connect to the console socket"),
             Self::Process => f.write_str("open the container's init"),

@@ -73,6 +73,16 @@ pub fn is_reference() -> bool {
     })
 }
 
+/// Whether systemd makes the containers' cgroups: `NFRUN_TEST_CGROUP_MANAGER=systemd`.
+pub fn by_systemd() -> bool {
+    std::env::var_os("NFRUN_TEST_CGROUP_MANAGER").is_some_and(|manager| manager == "systemd")
+}
+
+/// How many times slower than usual this machine is: a virtual machine says so when it is emulated.
+pub fn slowness() -> u32 {
+    std::env::var("NFRUN_TEST_SLOW").ok().and_then(|times| times.parse().ok()).unwrap_or(1).max(1)
+}
+
 /// What a command left: its exit code (128+N when signal N ended it) and what it printed.
 #[derive(Debug)]
 pub struct Output {
@@ -147,6 +157,8 @@ pub struct Container {
     pub id: String,
     /// The cgroup that only this test has, below which all of its containers lie.
     pub cgroup_parent: String,
+    /// What its own is called below that one.
+    pub cgroup_leaf: String,
     pub config: Value,
     /// Who makes it.
     pub runtime: Runtime,
@@ -206,16 +218,24 @@ impl Container {
         let dir = std::env::temp_dir().join(&name);
         let bundle = dir.join("bundle");
         bundle::make_rootfs(&bundle.join("rootfs"));
-        let cgroup_parent = format!("/{name}");
+        let (cgroup_parent, cgroup_leaf, cgroups_path) = match by_systemd() {
+            // A dash in a slice's name would be a slice in a slice.
+            true => {
+                let (slice, short) = (name.replace('-', "") + ".slice", name.trim_start_matches("nfrun-test-"));
+                (format!("/{slice}"), format!("nfrun-{short}.scope"), format!("{slice}:nfrun:{short}"))
+            }
+            false => (format!("/{name}"), "c".to_owned(), format!("/{name}/c")),
+        };
         let mut config = base();
         config["process"]["args"] = json!(args);
-        config["linux"]["cgroupsPath"] = json!(format!("{cgroup_parent}/c"));
+        config["linux"]["cgroupsPath"] = json!(cgroups_path);
         let container = Self {
             root: dir.join("state"),
             id: format!("{name}-c"),
             dir,
             bundle,
             cgroup_parent,
+            cgroup_leaf,
             config,
             runtime: Runtime::Tested,
         };
@@ -262,6 +282,7 @@ impl Container {
     /// The runtime with this test's state root and these words.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = self.runtime.command();
+        command.args(by_systemd().then_some("--systemd-cgroup"));
         command.arg("--root").arg(&self.root).args(words).stdin(Stdio::null()).current_dir(&self.dir);
         command
     }
@@ -423,7 +444,7 @@ impl Container {
 
     /// The container's cgroup in one hierarchy.
     pub fn cgroup(&self, hierarchy: &str) -> PathBuf {
-        outside::cgroup_dir(hierarchy, &format!("{}/c", self.cgroup_parent))
+        outside::cgroup_dir(hierarchy, &format!("{}/{}", self.cgroup_parent, self.cgroup_leaf))
     }
 
     /// A file of the container's cgroup, trimmed.

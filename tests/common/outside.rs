@@ -21,6 +21,11 @@ pub fn cgroup_dir(hierarchy: &str, path: &str) -> PathBuf {
     if is_v2() { top.to_owned() } else { top.join(hierarchy) }.join(path.trim_start_matches('/'))
 }
 
+/// Whether this machine is one of tests/vm, which ends with the tests, so that swap and huge pages may be made in it.
+pub fn is_own_machine() -> bool {
+    fs::read_to_string("/proc/sys/kernel/hostname").is_ok_and(|name| name.trim() == "nfrun-vm")
+}
+
 /// Whether this kernel is of a version or newer: uname(2).
 pub fn kernel_has(major: u32, minor: u32) -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel's name");

@@ -282,6 +282,11 @@ impl Affinity {
         })
     }
 
+    /// Whether there is something to do before.
+    pub fn is_set_before(&self) -> bool {
+        self.initial.is_some()
+    }
+
     /// Before init enters the cgroups.
     pub fn before_the_join(&self, draft: &mut Draft) {
         if let Some(pin) = &self.initial {

@@ -6,7 +6,8 @@ wire! {
     /// Entering cgroups.
     pub enum Step<'a> {
         /// Write 0 to a `tasks` file that the runtime opened: cgroups(7). By init itself, since writing another's pid to
-        /// cgroup.procs waits for a grace period on an idle machine.
+        /// cgroup.procs waits for a grace period on an idle machine. It is cgroup2's cgroup.procs for an exec that has
+        /// something to do before.
         Enter { tasks: Slot, path: Text<'a> } = 0,
     }
 }
