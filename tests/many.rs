@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use common::events::slow;
 use common::*;
 
 /// A bundle of its own for each, whose rootfs is the first's.
@@ -23,7 +24,7 @@ fn bundle_of(c: &Container, n: u32) -> (String, String) {
 #[test]
 fn two_hundred_containers_leave_nothing() {
     // Where everything is emulated, fewer tell the same in the same time.
-    let count = if slowness() > 1 { 40 } else { 200 };
+    let count = if slow() > 1 { 40 } else { 200 };
     let c = Container::idle();
     let before = c.leftovers();
     let began = Instant::now();
@@ -52,7 +53,7 @@ fn two_hundred_containers_leave_nothing() {
     assert!(c.runtime(&["list", "--quiet"]).ok().is_empty());
     before.assert_nothing_new();
     dirs.assert_nothing_new();
-    let limit = Duration::from_secs(120) * slowness();
+    let limit = Duration::from_secs(120) * slow();
     assert!(began.elapsed() < limit, "{count} containers took {:?}", began.elapsed());
 }
 
@@ -76,6 +77,6 @@ fn delete_force_of_a_container_with_a_fork_bomb_ends_within_two_seconds() {
         c.on_id(&["delete", "--force"]).ok();
         let took = began.elapsed();
         before.assert_nothing_new();
-        assert!(took < Duration::from_secs(2) * slowness(), "in {namespace}: delete --force took {took:?}");
+        assert!(took < Duration::from_secs(2) * slow(), "in {namespace}: delete --force took {took:?}");
     }
 }

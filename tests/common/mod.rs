@@ -78,11 +78,6 @@ pub fn by_systemd() -> bool {
     std::env::var_os("NFRUN_TEST_CGROUP_MANAGER").is_some_and(|manager| manager == "systemd")
 }
 
-/// How many times slower than usual this machine is: a virtual machine says so when it is emulated.
-pub fn slowness() -> u32 {
-    std::env::var("NFRUN_TEST_SLOW").ok().and_then(|times| times.parse().ok()).unwrap_or(1).max(1)
-}
-
 /// What a command left: its exit code (128+N when signal N ended it) and what it printed.
 #[derive(Debug)]
 pub struct Output {
