@@ -168,3 +168,39 @@ fn a_source_that_only_the_host_reaches_is_bound_into_a_user_namespace() {
     let output = c.run();
     assert_eq!(output.stdout, "reached", "{output:?}");
 }
+
+/// podman's /dev/shm for a container with a user namespace: a mount with flags below directories that keep its root out, or
+/// that are its root's alone.
+#[test]
+fn a_source_with_flags_that_only_the_host_reaches_keeps_them_locked() {
+    not_in_runc!("Debian's does not");
+    for owner in [0, 100_000] {
+        let c =
+            Container::sh("touch /mnt/new && echo written; mount -o remount,bind,exec,suid,dev /mnt || echo locked");
+        let own = c.dir.join("own");
+        let shm = own.join("shm");
+        std::fs::create_dir_all(&shm).unwrap();
+        let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&own, mode(0o700)).unwrap();
+        std::os::unix::fs::chown(&own, Some(owner), Some(owner)).unwrap();
+        std::fs::set_permissions(&c.dir, mode(0o711)).unwrap();
+        let flags = nix::mount::MsFlags::MS_NOSUID | nix::mount::MsFlags::MS_NODEV | nix::mount::MsFlags::MS_NOEXEC;
+        nix::mount::mount(Some("shm"), &shm, Some("tmpfs"), flags, Some("mode=1777")).unwrap();
+        std::fs::create_dir_all(c.rootfs("/mnt")).unwrap();
+        let c = c.with(|config| {
+            push(&mut config["linux"]["namespaces"], json!({"type": "user"}));
+            let map = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);
+            config["linux"]["uidMappings"] = map.clone();
+            config["linux"]["gidMappings"] = map;
+            bundle::set_capabilities(&mut config["process"], &["CAP_SYS_ADMIN"]);
+            let options = ["bind", "rprivate", "nosuid", "noexec", "nodev"];
+            push(
+                &mut config["mounts"],
+                json!({"destination": "/mnt", "type": "bind", "source": shm, "options": options}),
+            );
+        });
+        let output = c.run();
+        assert_eq!(output.stdout, "written\nlocked\n", "owned by {owner}: {output:?}");
+        assert_eq!(nix::sys::statvfs::statvfs(&shm).unwrap().flags().bits() & 14, 14, "the host's keeps its flags");
+    }
+}

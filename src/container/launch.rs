@@ -327,19 +327,30 @@ fn namespace(path: &Path, kind: u64) -> Result<OwnedFd> {
 /// statfs(2).
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
-/// A mount for a user namespace whose root cannot reach it. It must not be a peer of the host's, and nothing of it may
-/// be locked, since attached from outside it would not be.
+/// A mount for a user namespace whose root cannot reach it. It must not be a peer of the host's, and the flags that it has
+/// must be locked, which they are not when it is attached from outside.
 fn hidden_tree(path: &Path) -> Result<OwnedFd> {
     let tree = slave_tree(path)?;
     let locks = FsFlags::ST_RDONLY | FsFlags::ST_NOSUID | FsFlags::ST_NODEV | FsFlags::ST_NOEXEC;
     let flags = nix::sys::statvfs::fstatvfs(&tree).context(|| format!("look at {}", path.display()))?.flags();
-    if flags.intersects(locks) {
-        return Err(Error::invalid(format!(
-            "mounts: {} cannot be reached by the user namespace's root and lies on a mount with flags that this root could take off: make its parents searchable (chmod o+x)",
-            path.display()
-        )));
-    }
-    Ok(tree)
+    if flags.intersects(locks) { locked_tree(path) } else { Ok(tree) }
+}
+
+/// The same with its flags locked: cloned in a mount namespace of less privilege, by a thread, which alone enters that.
+fn locked_tree(path: &Path) -> Result<OwnedFd> {
+    let mounts = sys::userns::locked_mounts()?;
+    let enter_and_clone = || {
+        // Root and current directory are the process's; who enters a mount namespace has them alone.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).context(|| "unshare")?;
+        nix::sched::setns(&mounts, nix::sched::CloneFlags::CLONE_NEWNS).context(|| "enter the mount namespace")?;
+        slave_tree(path)
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, enter_and_clone);
+        let thread = thread.context(|| "start a thread that enters a mount namespace")?;
+        thread.join().unwrap_or_else(|_| Err(Error::new("the thread that enters a mount namespace failed")))
+    })
+    .map_err(|error| error.context(format!("open {} with its flags locked", path.display())))
 }
 
 /// A clone of what is mounted at a path that is no peer of it.

@@ -23,10 +23,31 @@ struct Holder {
 /// returns. The process ends as well when the caller is killed, and never becomes a child that a reaper would find
 /// (exit_signal 0).
 pub fn make(write_maps: impl FnOnce(i32) -> crate::Result<()>) -> crate::Result<OwnedFd> {
+    held(0, |pid| {
+        write_maps(pid)?;
+        file(pid, "user")
+    })
+}
+
+/// The caller's mounts once more, in a mount namespace of a new user namespace: what they have is locked there, for everybody,
+/// mount_namespaces(7).
+pub fn locked_mounts() -> crate::Result<OwnedFd> {
+    held(libc::CLONE_NEWNS, |pid| file(pid, "mnt"))
+}
+
+/// A namespace's file of a process.
+fn file(pid: i32, kind: &str) -> crate::Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/{kind}");
+    let file = std::fs::File::open(&path);
+    crate::Context::context(file, || format!("open {path}")).map(OwnedFd::from)
+}
+
+/// What `take` takes of a process that holds a user namespace, and more of its own, as long as that takes.
+fn held(more: i32, take: impl FnOnce(i32) -> crate::Result<OwnedFd>) -> crate::Result<OwnedFd> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     let mut holder = Holder { wait: read.as_raw_fd().into(), close: write.as_raw_fd().into(), word: 0 };
     let mut pidfd = -1i32;
-    let flags = (libc::CLONE_NEWUSER | libc::CLONE_VM | libc::CLONE_PIDFD) as u64 | CLONE_CLEAR_SIGHAND;
+    let flags = (libc::CLONE_NEWUSER | libc::CLONE_VM | libc::CLONE_PIDFD | more) as u64 | CLONE_CLEAR_SIGHAND;
     let mut args = CloneArgs { flags, pidfd: &raw mut pidfd as u64, ..CloneArgs::default() };
     let old = block_signals();
     let cloned = check(clone_holder(&mut args, &mut holder));
@@ -34,17 +55,13 @@ pub fn make(write_maps: impl FnOnce(i32) -> crate::Result<()>) -> crate::Result<
     let pid = cloned.map_err(|errno| crate::Error::from(errno).context("make a user namespace: clone3"))?;
     // SAFETY: CLONE_PIDFD succeeded, so the kernel stored a fresh descriptor.
     let process = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    let made = write_maps(pid as i32).and_then(|()| {
-        let path = format!("/proc/{pid}/ns/user");
-        let file = std::fs::File::open(&path);
-        crate::Context::context(file, || format!("open {path}")).map(OwnedFd::from)
-    });
+    let taken = take(pid as i32);
     // The end of the pipe ends the holder. It reads this frame's memory, so the frame waits for it.
     drop(write);
     while waitid(Id::PIDFd(process.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL)
         == Err(nix::errno::Errno::EINTR)
     {}
-    made
+    taken
 }
 
 /// clone3(2) and all that the holder does: close(2), read(2), exit_group(2).

@@ -64,6 +64,7 @@ impl Planner<'_> {
             label: mount_label(linux.mount_label().as_deref(), self.around.look)?,
             user_namespace: self.namespaces.has(libc::CLONE_NEWUSER),
             caller: self.around.caller,
+            maps: linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref()),
             cgroups: &cgroups,
             unified: unified.map(Path::new),
             cgroup_namespace: self.namespaces.has(libc::CLONE_NEWCGROUP),

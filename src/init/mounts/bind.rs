@@ -36,7 +36,7 @@ pub(super) fn bind(
     if !options.data.is_empty() {
         return Err(Error::invalid(format!("{field}.options: {:?} is no option of a bind mount", options.data())));
     }
-    let tree = match scene.look && !inside && scene.opens_hidden() && !everyone_reaches(&source) {
+    let tree = match scene.look && !inside && scene.opens_hidden() && !scene.root_reaches(&source) {
         true => Some(draft.slot(hidden_tree(&source, scene, field)?)),
         false => None,
     };
@@ -96,14 +96,28 @@ pub(super) fn refuse_mapping(mount: &Mount, options: &Options, field: &str) -> R
     )))
 }
 
-/// Whether every directory on the way lets everybody pass, and so the root of any user namespace.
-fn everyone_reaches(source: &Path) -> bool {
-    let searchable = |directory: &Path| std::fs::metadata(directory).is_ok_and(|found| found.mode() & 0o001 != 0);
-    source.canonicalize().is_ok_and(|real| real.ancestors().skip(1).all(searchable))
+impl Scene<'_> {
+    /// Whether every directory on the way lets the root of the user namespace pass.
+    fn root_reaches(&self, source: &Path) -> bool {
+        let passes = |directory: &Path| std::fs::metadata(directory).is_ok_and(|found| self.root_passes(&found));
+        source.canonicalize().is_ok_and(|real| real.ancestors().skip(1).all(passes))
+    }
+
+    /// A directory lets everybody pass, or that root's group, or both of its owners are ids of the container, where its root
+    /// overrides the mode.
+    fn root_passes(&self, directory: &std::fs::Metadata) -> bool {
+        if directory.mode() & 0o001 != 0 {
+            return true;
+        }
+        self.maps.is_some_and(|(uids, gids)| {
+            let is_group = directory.mode() & 0o010 != 0 && ids::host_id(gids, 0) == Some(directory.gid());
+            is_group || ids::holds(uids, directory.uid()) && ids::holds(gids, directory.gid())
+        })
+    }
 }
 
-/// A source that only the runtime reaches. Flags and mounts below it would not be locked in the user namespace, so there
-/// must be none: the runtime looks at the flags once it has the mount.
+/// A source that only the runtime reaches. Mounts below it would not be locked in the user namespace, so there must be none;
+/// the runtime locks its flags once it has the mount.
 fn hidden_tree(source: &Path, scene: &Scene, field: &str) -> Result<Source> {
     let real = source.canonicalize().context(|| format!("{field}.source: {}", source.display()))?;
     let mut points = mount_points(scene.mount_table);

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Mount;
+use oci_spec::runtime::{LinuxIdMapping, Mount};
 
 use super::bind::{bind, bind_path, refuse_mapping};
 use super::cgroups::cgroups;
@@ -35,6 +35,8 @@ pub struct Scene<'a> {
     pub user_namespace: bool,
     /// Who runs this.
     pub caller: Caller,
+    /// linux.uidMappings and gidMappings, where the bundle has both.
+    pub maps: Option<(&'a [LinuxIdMapping], &'a [LinuxIdMapping])>,
     /// The container's cgroup directories: the name to show and the directory on the host.
     pub cgroups: &'a [(String, PathBuf)],
     /// Where cgroup2 is mounted on a host that has it alone.

@@ -59,6 +59,11 @@ pub fn host_id(mappings: &[LinuxIdMapping], id: u32) -> Option<u32> {
     mappings.iter().find(holds).map(|mapping| mapping.host_id() + (id - mapping.container_id()))
 }
 
+/// Whether a host's id is one of the container's.
+pub fn holds(mappings: &[LinuxIdMapping], host: u32) -> bool {
+    mappings.iter().any(|mapping| host >= mapping.host_id() && host - mapping.host_id() < mapping.size())
+}
+
 /// Whether an id of the container is mapped.
 pub fn is_mapped(mappings: &[LinuxIdMapping], id: u32) -> bool {
     mappings.iter().any(|mapping| id >= mapping.container_id() && id - mapping.container_id() < mapping.size())
