@@ -7,6 +7,7 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 use common::aside::{Aside, installed};
+use common::machine::{Manager, unit_property};
 use common::terminal::{control, lines_of, pty};
 use common::*;
 
@@ -15,6 +16,7 @@ struct Containerd {
     daemon: Child,
     c: Container,
     aside: Aside,
+    manager: Manager,
 }
 
 impl Containerd {
@@ -24,11 +26,11 @@ impl Containerd {
 
     /// A daemon that is started with something changed, such as its PATH, in which its shims look for runc.
     fn of(c: Container, change: impl FnOnce(&mut Command)) -> Self {
-        let aside = Aside::new();
+        let aside = Aside::for_engine();
         let dir = c.dir.to_str().unwrap().to_owned();
         let config = format!(
             "version = 2\nroot = \"{dir}/ctd-root\"\nstate = \"{dir}/ctd-state\"\n\
-             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.snapshotter.v1.btrfs\", \
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\", \"io.containerd.cri.v1.runtime\", \"io.containerd.snapshotter.v1.btrfs\", \
              \"io.containerd.snapshotter.v1.zfs\", \"io.containerd.snapshotter.v1.devmapper\", \
              \"io.containerd.snapshotter.v1.aufs\"]\n[grpc]\naddress = \"{dir}/ctd.sock\"\n\
              [ttrpc]\naddress = \"{dir}/ctd.ttrpc\"\n"
@@ -38,7 +40,7 @@ impl Containerd {
         let mut daemon = aside.command(&["containerd", "--config", &format!("{dir}/ctd.toml")]);
         change(&mut daemon);
         let daemon = daemon.stdout(Stdio::null()).stderr(log).spawn().expect("start containerd");
-        let all = Self { daemon, c, aside };
+        let all = Self { daemon, c, aside, manager: Manager::here() };
         eventually("containerd answers", || {
             let said = all.command(&["version"]).output().expect("start ctr");
             said.status.success()
@@ -58,9 +60,12 @@ impl Containerd {
     }
 
     fn run_words_with(&self, runtime: Option<&str>, options: &[&str], id: &str, words: &[&str]) -> Vec<String> {
-        let cgroup = format!("{}/{id}", self.c.cgroup_parent);
+        let cgroup = self.cgroup_of(id);
         let rootfs = self.c.bundle.join("rootfs");
         let mut usual = vec!["run", "--cgroup", &cgroup];
+        if self.manager == Manager::Systemd {
+            usual.push("--runc-systemd-cgroup");
+        }
         if let Some(runtime) = runtime {
             usual.extend(["--runc-binary", runtime]);
         }
@@ -68,9 +73,25 @@ impl Containerd {
         [&usual[..], options, &what, words].concat().into_iter().map(str::to_owned).collect()
     }
 
+    /// The word for its cgroup: a path, or slice, prefix and name of a scope.
+    fn cgroup_of(&self, id: &str) -> String {
+        match self.manager {
+            Manager::Cgroupfs => format!("{}/{id}", self.c.cgroup_parent),
+            Manager::Systemd => format!("machine.slice:nfrun-ctr:{id}"),
+        }
+    }
+
+    /// The first process of a task, as the host sees it.
+    #[track_caller]
+    fn pid(&self, id: &str) -> i32 {
+        let list = self.ctr(&["tasks", "ls"]);
+        let line = list.stdout.lines().find(|line| line.split_whitespace().next() == Some(id));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).expect("a pid")
+    }
+
     #[track_caller]
     fn ctr(&self, words: &[&str]) -> Output {
-        self.c.finish(&mut self.command(words))
+        self.c.finish_within(&mut self.command(words), LIMIT * 2)
     }
 
     #[track_caller]
@@ -118,7 +139,12 @@ fn run_gives_output_and_exit_code_and_leaves_no_task() {
     assert_eq!((output.code, output.stdout.as_str()), (42, "out\n"), "{output:?}");
     assert!(output.stderr.contains("err\n"), "{output:?}");
     assert_eq!(d.status("one"), "absent");
-    assert!(!outside::cgroup_dir("pids", &format!("{}/one", d.c.cgroup_parent)).exists(), "its cgroup is gone");
+    match d.manager {
+        Manager::Cgroupfs => assert!(!outside::cgroup_dir("pids", &d.cgroup_of("one")).exists(), "its cgroup is gone"),
+        Manager::Systemd => {
+            eventually("its scope is gone", || unit_property("nfrun-ctr-one.scope", "LoadState") == "not-found");
+        }
+    }
 }
 
 #[test]
@@ -191,13 +217,14 @@ fn a_task_that_does_not_listen_is_killed_by_force() {
 fn a_running_task_is_deleted_by_force_with_all_its_processes() {
     let d = containerd!();
     d.run(&["--detach"], "s", SERVICE).ok();
-    let cgroup = format!("{}/s", d.c.cgroup_parent);
-    let inside = outside::processes_of(&cgroup, std::path::Path::new("/nowhere"));
+    let cgroup = outside::cgroup_of(d.pid("s"), "pids");
+    let inside = std::fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
+    let inside: Vec<i32> = inside.lines().map(|pid| pid.parse().unwrap()).collect();
     assert!(!inside.is_empty());
     let inside: Vec<_> = inside.into_iter().filter_map(pidfd).collect();
     d.ctr(&["tasks", "delete", "--force", "s"]);
     assert!(inside.iter().all(|process| ends_within(process, LIMIT)));
-    eventually("its cgroup is gone", || !outside::cgroup_dir("pids", &cgroup).exists());
+    eventually("its cgroup is gone", || !cgroup.exists());
 }
 
 #[test]
@@ -214,4 +241,44 @@ fn a_terminal_passes_keys_and_exit_code() {
     std::fs::File::from(master.try_clone().unwrap()).write_all(b"typed\n").unwrap();
     lines.until("got typed");
     assert_eq!(wait(&mut run, "ctr run --tty"), 9);
+}
+
+#[test]
+fn limits_arrive_and_metrics_are_the_kernels() {
+    let d = containerd!();
+    let options = ["--detach", "--memory-limit", "67108864", "--cpu-quota", "50000", "--cpu-period", "100000"];
+    d.run(&options, "s", SERVICE).ok();
+    let pid = d.pid("s");
+    assert_eq!(outside::limit_of(pid, "memory", "memory.limit_in_bytes", "memory.max"), "67108864");
+    let quota = outside::limit_of(pid, "cpu", "cpu.cfs_quota_us", "cpu.max");
+    assert_eq!(quota.split(' ').next().unwrap(), "50000");
+    let metrics = d.ctr(&["tasks", "metrics", "--format", "json", "s"]);
+    let metrics: Value = serde_json::from_str(metrics.ok()).expect("JSON");
+    let text = metrics.to_string();
+    assert!(text.contains("67108864"), "the limit is in {text}");
+    assert!(text.contains("\"pids\""), "{text}");
+    if d.manager == Manager::Systemd {
+        assert_eq!(unit_property("nfrun-ctr-s.scope", "MemoryMax"), "67108864");
+        assert!(Command::new("systemctl").arg("daemon-reload").status().expect("start systemctl").success());
+        assert_eq!(outside::limit_of(pid, "memory", "memory.limit_in_bytes", "memory.max"), "67108864");
+    }
+    d.ctr(&["tasks", "kill", "--signal", "KILL", "s"]).ok();
+    eventually("it stopped", || d.status("s") == "STOPPED");
+}
+
+#[test]
+fn exec_with_a_terminal_has_one() {
+    let d = containerd!();
+    d.run(&["--detach"], "s", SERVICE).ok();
+    let (master, slave) = pty(30, 100);
+    let script = "/bin/tty; read a; echo got $a; exit 4";
+    let mut exec = d.command(&["tasks", "exec", "--tty", "--exec-id", "e", "s", "/bin/sh", "-c", script]);
+    control(&mut exec, &slave);
+    let mut exec = exec.spawn().expect("start ctr");
+    drop(slave);
+    let mut lines = lines_of(&master);
+    lines.until("/dev/pts/");
+    std::fs::File::from(master.try_clone().unwrap()).write_all(b"typed\n").unwrap();
+    lines.until("got typed");
+    assert_eq!(wait(&mut exec, "ctr tasks exec --tty"), 4);
 }

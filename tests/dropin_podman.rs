@@ -6,72 +6,14 @@ mod common;
 use std::io::Write;
 use std::process::Command;
 
-use common::aside::{Aside, installed};
+use common::machine::{Manager, unit_property};
+use common::podman::Podman;
 use common::terminal::{control, lines_of, pty, resize};
 use common::*;
 
-/// podman with everything of its own: storage, runtime directory, mounts, network, cgroup.
-struct Podman {
-    c: Container,
-    aside: Aside,
-}
-
-impl Podman {
-    fn new() -> Self {
-        Self { c: Container::new(&["true"]), aside: Aside::new() }
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        self.command_with(binary().to_str().unwrap(), words)
-    }
-
-    /// podman with a runtime by its path, or by its name in containers.conf.
-    fn command_with(&self, runtime: &str, words: &[&str]) -> Command {
-        let dir = self.c.dir.to_str().unwrap();
-        let own =
-            ["--root", "--runroot", "--tmpdir"].map(|option| [option.to_owned(), format!("{dir}/podman{option}")]);
-        let mut all = vec!["podman", "--runtime", runtime, "--cgroup-manager", "cgroupfs"];
-        all.extend(own.iter().flatten().map(String::as_str));
-        all.extend(["--storage-driver", "vfs", "--events-backend", "none"]);
-        all.extend(words);
-        let mut command = self.aside.command(&all);
-        command.current_dir(dir);
-        command
-    }
-
-    /// The words of `podman run`; this machine's root cannot raise the limits that podman would set.
-    fn run_words<'a>(&'a self, options: &[&'a str], words: &[&'a str]) -> Vec<&'a str> {
-        let usual = ["run", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
-        let cgroup = ["--cgroup-parent", &self.c.cgroup_parent];
-        let rootfs = ["--rootfs", self.c.bundle.join("rootfs").to_str().unwrap().to_owned().leak()];
-        [&usual[..], &cgroup, options, &rootfs, words].concat()
-    }
-
-    #[track_caller]
-    fn podman(&self, words: &[&str]) -> Output {
-        self.c.finish(&mut self.command(words))
-    }
-
-    #[track_caller]
-    fn run(&self, options: &[&str], words: &[&str]) -> Output {
-        self.podman(&self.run_words(options, words))
-    }
-
-    #[track_caller]
-    fn status(&self, name: &str) -> String {
-        self.podman(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", name]).ok().to_owned()
-    }
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        let _ = self.command(&["rm", "--all", "--force", "--time", "0"]).output();
-    }
-}
-
 macro_rules! podman {
     () => {{
-        if !installed("podman") || !installed("conmon") {
+        if !podman::is_installed() {
             skip!("podman or conmon is not installed");
         }
         Podman::new()
@@ -88,7 +30,7 @@ fn run_gives_output_and_exit_code_and_leaves_nothing() {
     let output = p.run(&["--rm"], &["sh", "-c", "echo out; echo err >&2; exit 42"]);
     assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (42, "out\n", "err\n"));
     assert_eq!(p.podman(&["ps", "--all", "--quiet"]).ok(), "");
-    // podman keeps its own parent cgroups; processes and the container's are gone.
+    // podman keeps its own parent cgroups and the mount of its storage; processes and the container's are gone.
     let left: Vec<_> = before.new_things().into_iter().filter(|thing| thing.starts_with("process")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -141,7 +83,7 @@ fn rm_force_removes_a_running_and_a_paused_container() {
         if pause {
             p.podman(&["pause", "s"]).ok();
         }
-        p.podman(&["rm", "--force", "--time", "0", "s"]).ok();
+        p.remove("s").ok();
         assert_eq!(p.podman(&["ps", "--all", "--quiet"]).ok(), "");
     }
 }
@@ -191,7 +133,6 @@ fn limits_environment_user_and_volumes_arrive() {
     std::fs::write(p.c.dir.join("volume/file"), "shared\n").unwrap();
     let volume = format!("{}/volume:/data:ro", p.c.dir.display());
     let options = [
-        "--rm",
         "--memory",
         "64m",
         "--pids-limit",
@@ -210,12 +151,32 @@ fn limits_environment_user_and_volumes_arrive() {
         "all",
         "--read-only",
     ];
-    let script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max; \
-        cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us; echo $GREETING; id -u; hostname; cat /data/file; \
-        grep CapEff /proc/self/status; touch /new 2>/dev/null || echo read-only";
-    let output = p.run(&options, &["sh", "-c", script]);
-    let expected = "67108864\n55\n50000\nhello world\n1000\npod\nshared\nCapEff:\t0000000000000000\nread-only";
-    assert_eq!(output.ok(), expected);
+    let script = "echo $GREETING; id -u; hostname; cat /data/file; grep CapEff /proc/self/status; \
+        touch /new 2>/dev/null || echo read-only; exec sleep 1000";
+    p.run(&[&["--detach", "--name", "s"], &options[..]].concat(), &["sh", "-c", script]).ok();
+    let expected = "hello world\n1000\npod\nshared\nCapEff:\t0000000000000000\nread-only\n";
+    eventually("it has told all", || p.podman(&["logs", "s"]).stdout == expected);
+    let limits = Limits::of(p.pid("s"));
+    assert_eq!(limits, Limits { memory: "67108864".into(), pids: "55".into(), quota: "50000".into() });
+}
+
+/// What the kernel's files say of a process's cgroup.
+#[derive(Debug, PartialEq, Eq)]
+struct Limits {
+    memory: String,
+    pids: String,
+    quota: String,
+}
+
+impl Limits {
+    fn of(pid: i32) -> Self {
+        let quota = outside::limit_of(pid, "cpu", "cpu.cfs_quota_us", "cpu.max");
+        Self {
+            memory: outside::limit_of(pid, "memory", "memory.limit_in_bytes", "memory.max"),
+            pids: outside::limit_of(pid, "pids", "pids.max", "pids.max"),
+            quota: quota.split(' ').next().unwrap().to_owned(),
+        }
+    }
 }
 
 #[test]
@@ -234,7 +195,7 @@ fn installed_as_runc_it_is_podmans_runc() {
     assert_eq!(podman(&["exec", "s", "sh", "-c", "echo execd; exit 7"]).code, 7);
     let pid: i32 = podman(&["inspect", "--format", "{{.State.Pid}}", "s"]).ok().parse().unwrap();
     assert!(std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().starts_with("sleep"));
-    podman(&["rm", "--force", "--time", "0", "s"]).ok();
+    podman(&["rm", "--force", "s"]).ok();
     assert_eq!(podman(&["ps", "--all", "--quiet"]).ok(), "");
     let error = podman(&p.run_words(&["--rm"], &["nosuch"]));
     error.fails(127, &["runc: runc create failed", "executable file not found in $PATH"]);
@@ -243,13 +204,8 @@ fn installed_as_runc_it_is_podmans_runc() {
 #[test]
 fn an_imported_image_runs() {
     let p = podman!();
-    let tar = p.c.dir.join("image.tar");
-    let rootfs = p.c.bundle.join("rootfs");
-    let made = Command::new("tar").arg("-C").arg(&rootfs).arg("-cf").arg(&tar).arg(".").status().expect("tar");
-    assert!(made.success());
-    p.podman(&["import", tar.to_str().unwrap(), "nfrun-test-image"]).ok();
-    let words = p.run_words(&["--rm"], &[]);
-    let words = [&words[..words.len() - 2], &["nfrun-test-image", "cat", "/etc/group"]].concat();
+    p.import();
+    let words = p.words("run", &["--rm", "--network", "none"], &["busybox"], &["cat", "/etc/group"]);
     assert_eq!(p.podman(&words).ok(), "root:x:0:\ntty:x:5:\nalice:x:1000:");
 }
 
@@ -257,11 +213,14 @@ fn an_imported_image_runs() {
 #[test]
 fn a_container_under_a_service_manager_says_that_it_is_ready() {
     let p = podman!();
+    if !p.is_at_least(4, 0) {
+        skip!("podman 3 waits for the word itself, and so does not return before it");
+    }
     let manager = std::os::unix::net::UnixDatagram::bind(p.c.dir.join("manager")).unwrap();
     let options = ["--detach", "--name", "ready", "--sdnotify", "container"];
     let mut run = p.command(&p.run_words(&options, &["sleep", "1000"]));
     p.c.finish(run.env("NOTIFY_SOCKET", p.c.dir.join("manager"))).ok();
-    let pid = p.podman(&["inspect", "--format", "{{.State.Pid}}", "ready"]).ok().to_owned();
+    let pid = p.pid("ready");
     let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
     assert!(environment.contains("NOTIFY_SOCKET=/run/notify/notify.sock\0"), "{environment}");
     let container = std::os::unix::net::UnixDatagram::unbound().unwrap();
@@ -273,4 +232,167 @@ fn a_container_under_a_service_manager_says_that_it_is_ready() {
         let length = manager.recv(&mut text).unwrap();
         heard.push_str(&String::from_utf8_lossy(&text[..length]));
     }
+}
+
+#[test]
+fn update_changes_the_limits_of_a_running_container() {
+    let p = podman!();
+    if !p.is_at_least(4, 3) {
+        skip!("this podman has no update");
+    }
+    p.run(&["--detach", "--name", "s", "--memory", "64m", "--pids-limit", "55"], &["sleep", "1000"]).ok();
+    let pid = p.pid("s");
+    p.podman(&["update", "--memory", "32m", "--cpus", "0.25", "s"]).ok();
+    let mut pids = "55";
+    if p.podman(&["update", "--help"]).ok().contains("--pids-limit") {
+        p.podman(&["update", "--pids-limit", "44", "s"]).ok();
+        pids = "44";
+    }
+    let expected = Limits { memory: "33554432".into(), pids: pids.into(), quota: "25000".into() };
+    assert_eq!(Limits::of(pid), expected);
+    if p.manager == Manager::Systemd {
+        reload_systemd();
+        assert_eq!(Limits::of(pid), expected, "systemd knows the limits as well, and takes none away");
+    }
+}
+
+/// Has systemd read its units again and apply what they say.
+fn reload_systemd() {
+    assert!(Command::new("systemctl").arg("daemon-reload").status().expect("start systemctl").success());
+}
+
+#[test]
+fn stats_tells_what_the_kernel_counts() {
+    let p = podman!();
+    p.run(&["--detach", "--name", "s", "--memory", "64m", "--pids-limit", "55"], &["sh", "-c", SERVICE]).ok();
+    let stats = p.podman(&["stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}} {{.MemUsage}}", "s"]);
+    let words: Vec<_> = stats.ok().split_whitespace().collect();
+    assert_eq!(words[0], "s");
+    assert!(words[1].parse::<u32>().is_ok_and(|pids| pids >= 1), "{stats:?}");
+    assert!(stats.stdout.contains("/ 67.11MB"), "{stats:?}");
+}
+
+#[test]
+fn a_stopped_container_that_removes_itself_leaves_no_cgroup_scope_mount_or_process() {
+    let p = podman!();
+    let before = p.c.leftovers();
+    p.run(&["--detach", "--rm", "--name", "s"], &["sleep", "1000"]).ok();
+    let (pid, id) = (p.pid("s"), p.inspect("s", "{{.Id}}"));
+    let cgroup = outside::cgroup_of(pid, "pids");
+    assert!(cgroup.to_str().unwrap().contains(&id), "{}", cgroup.display());
+    if p.manager == Manager::Systemd {
+        assert_eq!(unit_property(&format!("libpod-{id}.scope"), "ActiveState"), "active");
+    }
+    p.podman(&["stop", "--time", "0", "s"]).ok();
+    eventually("it is removed", || p.podman(&["ps", "--all", "--quiet"]).ok().is_empty());
+    eventually("its cgroup is gone", || !cgroup.exists());
+    if p.manager == Manager::Systemd {
+        eventually("its scope is gone", || unit_property(&format!("libpod-{id}.scope"), "LoadState") == "not-found");
+    }
+    let left = |before: &Leftovers| {
+        let of_container = |thing: &String| thing.starts_with("process") || thing.contains(&id);
+        before.new_things().into_iter().filter(of_container).collect::<Vec<_>>()
+    };
+    eventually("nothing of it stays", || left(&before).is_empty());
+}
+
+#[test]
+fn a_container_has_podmans_init_and_a_user_namespace() {
+    let p = podman!();
+    if !std::path::Path::new("/usr/libexec/podman/catatonit").exists() {
+        skip!("catatonit, podman's init, is not installed");
+    }
+    p.run(&["--detach", "--name", "s", "--init"], &["sleep", "1000"]).ok();
+    let first = std::fs::read_to_string(format!("/proc/{}/comm", p.pid("s"))).unwrap();
+    assert!(first.contains("catatonit") || first.contains("podman-init"), "{first}");
+    assert_eq!(p.podman(&["exec", "s", "cat", "/proc/2/comm"]).ok(), "sleep");
+    p.import();
+    let options = ["--detach", "--name", "mapped", "--network", "none", "--uidmap", "0:200000:65536"];
+    p.podman(&p.words("run", &options, &["busybox"], &["sleep", "1000"])).ok();
+    assert_eq!(proc_status(p.pid("mapped"), "Uid"), "200000 200000 200000 200000");
+    assert_eq!(p.podman(&["exec", "mapped", "id", "-u"]).ok(), "0");
+}
+
+#[test]
+fn containers_share_a_network_namespace() {
+    let p = podman!();
+    p.run(&["--detach", "--name", "first"], &["sleep", "1000"]).ok();
+    let shared = ["--detach", "--name", "second", "--network", "container:first"];
+    p.podman(&p.words("run", &shared, &["--rootfs", p.c.bundle.join("rootfs").to_str().unwrap()], &["sleep", "1000"]))
+        .ok();
+    let namespace = |name: &str| std::fs::read_link(format!("/proc/{}/ns/net", p.pid(name))).unwrap();
+    assert_eq!(namespace("first"), namespace("second"));
+    assert_ne!(namespace("first"), std::fs::read_link("/proc/self/ns/net").unwrap());
+}
+
+#[test]
+fn a_pod_shares_what_it_should_and_goes_as_one() {
+    let p = podman!();
+    if !p.is_at_least(5, 0) {
+        skip!("before podman 5 a pod wants an image of its infrastructure");
+    }
+    p.podman(&["pod", "create", "--name", "pod", "--network", "none", "--infra=true"]).ok();
+    for name in ["a", "b"] {
+        let options = ["--detach", "--name", name, "--pod", "pod"];
+        p.podman(&p.words(
+            "run",
+            &options,
+            &["--rootfs", p.c.bundle.join("rootfs").to_str().unwrap()],
+            &["sleep", "1000"],
+        ))
+        .ok();
+    }
+    let namespace = |name: &str, kind: &str| std::fs::read_link(format!("/proc/{}/ns/{kind}", p.pid(name))).unwrap();
+    for kind in ["net", "ipc", "uts"] {
+        assert_eq!(namespace("a", kind), namespace("b", kind), "{kind}");
+    }
+    assert_ne!(namespace("a", "pid"), namespace("b", "pid"));
+    let (pid, cgroup) = (pidfd(p.pid("a")).unwrap(), outside::cgroup_of(p.pid("a"), "pids"));
+    p.podman(&["pod", "pause", "pod"]).ok();
+    assert_eq!(p.status("a"), "paused 0");
+    p.podman(&["pod", "unpause", "pod"]).ok();
+    p.podman(&["pod", "stop", "--time", "0", "pod"]).ok();
+    assert!(ends_within(&pid, LIMIT));
+    p.podman(&["pod", "rm", "pod"]).ok();
+    eventually("the cgroups of the pod are gone", || {
+        !cgroup.exists() && !cgroup.parent().unwrap().join("libpod-infra").exists()
+    });
+    assert_eq!(p.podman(&["ps", "--all", "--quiet"]).ok(), "");
+}
+
+#[test]
+fn a_published_port_is_reached() {
+    let p = podman!();
+    if !machine::is_ours() || p.podman(&["info", "--format", "{{.Host.NetworkBackend}}"]).stdout.trim() != "netavark" {
+        skip!("it takes a machine that is the tests' own, with netavark");
+    }
+    let _machine = machine::whole();
+    p.import();
+    let page = "mkdir -p /tmp/www; echo hello from inside > /tmp/www/index.html; exec httpd -f -p 80 -h /tmp/www";
+    let options = ["--detach", "--name", "web", "--publish", "8081:80"];
+    p.podman(&p.words("run", &options, &["busybox"], &["sh", "-c", page])).ok();
+    let words = machine::fetch("http://127.0.0.1:8081/");
+    let fetch = || p.c.finish(Command::new(&words[0]).args(&words[1..]));
+    eventually("the page is there", || fetch().stdout == "hello from inside\n");
+    p.remove("web").ok();
+    assert_ne!(fetch().code, 0, "the port is closed");
+}
+
+#[test]
+fn a_health_check_is_run_inside() {
+    let p = podman!();
+    let options = ["--detach", "--name", "s", "--health-cmd", "test -e /tmp/well", "--health-interval", "disable"];
+    p.run(&options, &["sleep", "1000"]).ok();
+    assert_eq!(p.podman(&["healthcheck", "run", "s"]).code, 1);
+    p.podman(&["exec", "s", "touch", "/tmp/well"]).ok();
+    p.podman(&["healthcheck", "run", "s"]).ok();
+}
+
+#[test]
+fn a_container_that_ends_is_restarted() {
+    let p = podman!();
+    let script = "echo again; exit 5";
+    p.run(&["--detach", "--name", "s", "--restart", "on-failure:2"], &["sh", "-c", script]).ok();
+    eventually("it ran three times", || p.podman(&["logs", "s"]).stdout == "again\nagain\nagain\n");
+    eventually("it was given up", || p.status("s") == "exited 5");
 }

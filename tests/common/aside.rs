@@ -1,11 +1,11 @@
-//! A place aside for drivers that want a machine of their own: a mount and a network namespace with an empty /run.
+//! A place for drivers: aside, in a mount and a network namespace with an empty /run, or on a machine that is the tests' own.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
-/// The namespaces, held by a process until dropped.
+/// The namespaces, held by a process until dropped; or none, on a machine that needs none.
 pub struct Aside {
-    holder: Child,
+    holder: Option<Child>,
 }
 
 impl Aside {
@@ -22,22 +22,35 @@ impl Aside {
         let said = super::readable_within(holder.stdout.as_ref().expect("a pipe"), super::LIMIT);
         assert!(said, "unshare made no namespaces within {:?}", super::LIMIT);
         holder.stdout.as_mut().expect("a pipe").read_exact(&mut ready).expect("namespaces of its own");
-        Self { holder }
+        Self { holder: Some(holder) }
+    }
+
+    /// Where an engine runs: as an administrator starts it where the machine is ours, aside elsewhere.
+    pub fn for_engine() -> Self {
+        if super::machine::is_ours() && super::machine::has_systemd() { Self { holder: None } } else { Self::new() }
     }
 
     /// A command in there.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.holder.id().to_string(), "--mount", "--net", "--"]).args(words);
-        command.stdin(Stdio::null());
+        let mut command = match &self.holder {
+            None => Command::new(words[0]),
+            Some(holder) => {
+                let mut nsenter = Command::new("nsenter");
+                nsenter.args(["--target", &holder.id().to_string(), "--mount", "--net", "--", words[0]]);
+                nsenter
+            }
+        };
+        command.args(&words[1..]).stdin(Stdio::null());
         command
     }
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
+        if let Some(holder) = &mut self.holder {
+            let _ = holder.kill();
+            let _ = holder.wait();
+        }
     }
 }
 

@@ -1,23 +1,30 @@
 //! A daemon of a test's own, with what it starts: in pid, mount and network namespaces of its own, that all end with the
-//! test, however that ends.
+//! test, however that ends; or as an administrator starts it, on a machine that is the tests' own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use super::events::{ends_within, pidfd};
+use super::events::{ends_within, pidfd, signal};
+use super::machine;
 
 /// The first process of the namespaces is a shell that waits for the end of its stdin, which the test holds open. Its end,
 /// and with it the test's, is the end of every process in there.
 pub struct Daemon {
+    /// The shell, or the daemon itself on a machine that is ours.
     holder: Child,
     stdin: Option<ChildStdin>,
     log: PathBuf,
+    /// A daemon that has the machine has it alone.
+    machine: Option<std::sync::MutexGuard<'static, ()>>,
 }
 
 impl Daemon {
     /// Starts a shell's command line there, with an empty /run. Its output goes to a file, never to the test's own.
     pub fn start(script: &str, log: PathBuf, path: &str) -> Self {
+        if machine::is_ours() && machine::has_systemd() {
+            return Self::start_here(script, log, path);
+        }
         let file = std::fs::File::create(&log).expect("create the log");
         let script = format!(
             "mount -t tmpfs run /run && mount -t proc proc /proc && ip link set lo up || exit 1
@@ -44,7 +51,16 @@ impl Daemon {
             .spawn()
             .expect("start unshare");
         let stdin = holder.stdin.take();
-        Self { holder, stdin, log }
+        Self { holder, stdin, log, machine: None }
+    }
+
+    fn start_here(script: &str, log: PathBuf, path: &str) -> Self {
+        let machine = Some(machine::whole());
+        let file = std::fs::File::create(&log).expect("create the log");
+        let mut daemon = Command::new("sh");
+        daemon.args(["-c", &format!("exec {script}")]).env("PATH", path).stdin(Stdio::null());
+        daemon.stdout(file.try_clone().expect("a second descriptor")).stderr(file);
+        Self { holder: daemon.spawn().expect("start sh"), stdin: None, log, machine }
     }
 
     /// What it has said so far.
@@ -57,8 +73,28 @@ impl Daemon {
         self.holder.try_wait().is_ok_and(|status| status.is_some()) || self.said().contains("the daemon has ended")
     }
 
+    /// The pid here of a process that has this one in its pid namespace.
+    #[track_caller]
+    pub fn pid_outside(&self, inside: i32) -> i32 {
+        let inside = inside.to_string();
+        let mut waiting = super::children(self.holder.id() as i32);
+        while let Some(pid) = waiting.pop() {
+            // The pid in each namespace, from ours inwards: the daemon's is the second.
+            if super::proc_status(pid, "NSpid").split(' ').nth(1) == Some(&*inside) {
+                return pid;
+            }
+            waiting.extend(super::children(pid));
+        }
+        panic!("there is no process {inside} of the daemon's")
+    }
+
     /// A command in its network and mount namespaces.
     pub fn command(&self, words: &[&str]) -> Command {
+        if self.machine.is_some() {
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).stdin(Stdio::null());
+            return command;
+        }
         let first = super::children(self.holder.id() as i32).first().copied().expect("the first process in there");
         let mut command = Command::new("nsenter");
         command.args(["--target", &first.to_string(), "--pid", "--mount", "--net", "--"]).args(words);
@@ -70,6 +106,9 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         drop(self.stdin.take());
+        if let (Some(_), Some(daemon)) = (&self.machine, pidfd(self.holder.id() as i32)) {
+            signal(&daemon, libc::SIGTERM);
+        }
         if !pidfd(self.holder.id() as i32).is_none_or(|process| ends_within(&process, Duration::from_secs(30))) {
             let _ = self.holder.kill();
         }

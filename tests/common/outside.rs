@@ -26,6 +26,25 @@ pub fn is_own_machine() -> bool {
     fs::read_to_string("/proc/sys/kernel/hostname").is_ok_and(|name| name.trim() == "nfrun-vm")
 }
 
+/// The directory of the cgroup that a process is in, in the hierarchy of a v1 controller or in the one of v2.
+#[track_caller]
+pub fn cgroup_of(pid: i32, controller: &str) -> PathBuf {
+    let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a live process");
+    let path = own.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let wanted = if is_v2() { "" } else { controller };
+        controllers.split(',').any(|name| name == wanted).then_some(path)
+    });
+    cgroup_dir(controller, path.unwrap_or_else(|| panic!("no {controller} in {own}")))
+}
+
+/// The file of the cgroup that a process is in, by what v1 and v2 call it.
+#[track_caller]
+pub fn limit_of(pid: i32, controller: &str, v1: &str, v2: &str) -> String {
+    let file = cgroup_of(pid, controller).join(if is_v2() { v2 } else { v1 });
+    fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display())).trim().to_owned()
+}
+
 /// Whether this kernel is of a version or newer: uname(2).
 pub fn kernel_has(major: u32, minor: u32) -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel's name");
