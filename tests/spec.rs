@@ -429,8 +429,8 @@ fn a_v1_cgroup_keeps_its_owner() {
         config["mounts"][6]["options"] = json!(["nosuid", "noexec", "nodev"]);
     });
     c.create();
-    for hierarchy in HIERARCHIES {
-        let dir = c.cgroup(hierarchy);
+    for hierarchy in outside::hierarchies() {
+        let dir = c.cgroup(&hierarchy);
         for path in [dir.clone(), dir.join("cgroup.procs")] {
             let owner = fs::metadata(&path).unwrap();
             assert_eq!((owner.uid(), owner.gid()), (0, 0), "{}", path.display());

@@ -357,8 +357,11 @@ fn locked_tree(path: &Path) -> Result<OwnedFd> {
 fn slave_tree(path: &Path) -> Result<OwnedFd> {
     let tree =
         sys::mount::clone_tree(CWD, &c_path(path)?).context(|| format!("open {} to mount it", path.display()))?;
-    sys::mount::make_slave(tree.as_fd()).context(|| format!("make the mount of {} a slave", path.display()))?;
-    Ok(tree)
+    match sys::mount::make_slave(tree.as_fd()) {
+        // Before Linux 5.12 it can only be said of what is attached: init says it then.
+        Err(nix::errno::Errno::ENOSYS) => Ok(tree),
+        made => made.map(|()| tree).context(|| format!("make the mount of {} a slave", path.display())),
+    }
 }
 
 /// The current directory, for calls that take one beside an absolute path.

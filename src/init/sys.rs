@@ -130,10 +130,19 @@ pub fn stat(at: Fd, path: &CStr) -> Outcome<k::stat> {
 
 /// The magic number of the filesystem that a descriptor is on.
 pub fn filesystem(fd: Fd) -> Outcome<u64> {
+    statfs(fd).map(|found| found.f_type as u64)
+}
+
+/// The flags of the mount that a descriptor is on, as statfs(2) has them: ST_*.
+pub fn mount_flags(fd: Fd) -> Outcome<u64> {
+    statfs(fd).map(|found| found.f_flags as u64)
+}
+
+fn statfs(fd: Fd) -> Outcome<k::statfs> {
     let mut out = core::mem::MaybeUninit::<k::statfs>::zeroed();
     sys!(__NR_fstatfs, fd, out.as_mut_ptr())?;
     // SAFETY: the call succeeded, so the kernel filled it.
-    Ok(unsafe { out.assume_init() }.f_type as u64)
+    Ok(unsafe { out.assume_init() })
 }
 
 pub fn access(path: &CStr, mode: u32, flags: u32) -> Outcome {
@@ -160,13 +169,19 @@ pub fn chown(at: Fd, path: &CStr, uid: u32, gid: u32) -> Outcome {
     sys!(__NR_fchownat, at, path.as_ptr(), uid, gid, k::AT_EMPTY_PATH | k::AT_SYMLINK_NOFOLLOW).map(drop)
 }
 
+/// The path by which the host's /proc knows a descriptor, with a NUL at its end; before the root is changed.
+fn link_of(fd: Fd) -> [u8; 25] {
+    let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    crate::terminal::run::decimal(fd as u32, &mut path[14..]);
+    path
+}
+
 /// Permissions of what a descriptor names, opened for whatever: fchmodat2(2) of Linux 6.6, and before through /proc.
 pub fn chmod(fd: Fd, mode: u32) -> Outcome {
     match sys!(__NR_fchmodat2, fd, c"".as_ptr(), mode, k::AT_EMPTY_PATH) {
         Err(e) if e == linux_raw_sys::errno::ENOSYS as i32 => {
-            let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
-            crate::terminal::run::decimal(fd as u32, &mut path[14..]);
-            sys!(__NR_fchmodat, k::AT_FDCWD as isize, path.as_ptr(), mode).map(drop)
+            let link = link_of(fd);
+            sys!(__NR_fchmodat, k::AT_FDCWD as isize, link.as_ptr(), mode).map(drop)
         }
         other => other.map(drop),
     }
@@ -178,6 +193,18 @@ pub fn setxattr(path: &CStr, name: &CStr, value: &[u8]) -> Outcome {
 
 pub fn mount(source: Option<&CStr>, target: &CStr, kind: Option<&CStr>, flags: u64, data: Option<&CStr>) -> Outcome {
     sys!(__NR_mount, pointer(source), target.as_ptr(), pointer(kind), flags, pointer(data)).map(drop)
+}
+
+/// mount(2) that changes the mount which a descriptor names: as the working directory, or what is none by the host's /proc.
+pub fn change_mount(fd: Fd, flags: u64, data: Option<&CStr>) -> Outcome {
+    match fchdir(fd) {
+        Ok(()) => mount(None, c".", None, flags, data),
+        Err(e) if e == linux_raw_sys::errno::ENOTDIR as i32 => {
+            let link = link_of(fd);
+            sys!(__NR_mount, 0, link.as_ptr(), 0, flags, pointer(data)).map(drop)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 pub fn unmount(target: &CStr, flags: u32) -> Outcome {

@@ -285,6 +285,11 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
         {
             " (in a user namespace the flags of the host's mounts are locked: they can be added to, not taken off or changed)"
         }
+        Step::Mounts(step::Mounts::Bind { .. } | step::Mounts::SetRecursively { .. })
+            if failure.errno == libc::ENOSYS && failure.act == Act::SetFlags =>
+        {
+            " (this kernel sets no flags on the mounts below: that came with Linux 5.12; use the options without the r)"
+        }
         _ => "",
     };
     Error::from(nix::errno::Errno::from_raw(failure.errno)).reworded(format!("{step}: {detail}{reason}{way_out}"))

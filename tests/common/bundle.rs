@@ -15,7 +15,10 @@ pub fn make_rootfs(rootfs: &Path) {
     for dir in ["bin", "dev", "etc", "mnt", "proc", "root", "sys", "tmp"] {
         std::fs::create_dir_all(rootfs.join(dir)).expect("make the rootfs");
     }
-    std::fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("copy /bin/busybox (Debian's busybox-static)");
+    // By another process: what another test starts meanwhile would hold a descriptor of this one's that writes to the copy,
+    // until it is executed, and a program that somebody writes to is busy.
+    let copied = std::process::Command::new("cp").arg("/bin/busybox").arg(rootfs.join("bin")).status();
+    assert!(copied.is_ok_and(|status| status.success()), "copy /bin/busybox (Debian's busybox-static)");
     for applet in APPLETS.split_whitespace() {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("link an applet");
     }

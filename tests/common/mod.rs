@@ -43,6 +43,15 @@ macro_rules! v1_only {
     };
 }
 
+/// Leaves a test of cgroup2, alone or beside v1, where it is not mounted.
+macro_rules! needs_cgroup2 {
+    () => {
+        if !common::outside::is_v2() && !std::path::Path::new("/sys/fs/cgroup/unified/cgroup.procs").exists() {
+            skip!("this host has no cgroup2");
+        }
+    };
+}
+
 /// Leaves a test of cgroup2 where v1 has the controllers.
 macro_rules! v2_only {
     () => {

@@ -6,9 +6,16 @@ use std::path::{Path, PathBuf};
 
 use super::{Container, events};
 
-/// The cgroup hierarchies of this machine: v1's controllers each on its own, and v2 without any.
+/// What the cgroup hierarchies of hosts go by: v1's controllers, each on its own or by a link to what it shares, and v2.
 pub const HIERARCHIES: [&str; 10] =
     ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified"];
+
+/// The hierarchies that this host has, each once, under the names of their directories.
+pub fn hierarchies() -> Vec<String> {
+    let mounts = mountinfo(std::process::id() as i32);
+    let cgroups = mounts.iter().filter(|mount| mount.kind.starts_with("cgroup"));
+    cgroups.filter_map(|mount| mount.target.strip_prefix("/sys/fs/cgroup/")).map(str::to_owned).collect()
+}
 
 /// Whether this machine has cgroup2 alone.
 pub fn is_v2() -> bool {

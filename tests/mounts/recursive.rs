@@ -29,6 +29,8 @@ fn mount_below(dir: &Path, flags: MsFlags) {
     let none = None::<&str>;
     fs::create_dir_all(&below).unwrap();
     nix::mount::mount(Some(dir), dir, none, MsFlags::MS_BIND, none).unwrap();
+    // Where the host's mounts are shared, as systemd has them, what is unmounted here would go from a container as well.
+    nix::mount::mount(none, dir, none, MsFlags::MS_PRIVATE, none).unwrap();
     nix::mount::mount(Some("t"), &below, Some("tmpfs"), MsFlags::empty(), none).unwrap();
     for place in [dir, &below] {
         fs::write(place.join("file"), "text\n").unwrap();
@@ -213,4 +215,18 @@ fn locked_flags_can_be_added_to_and_not_taken_off() {
             output.fails(1, &["on /data", "set mount flags", "locked"]);
         }
     }
+}
+
+#[test]
+fn a_kernel_that_sets_no_flags_below_is_named() {
+    not_in_runc!("other words");
+    if outside::kernel_has(5, 12) {
+        skip!("this kernel can");
+    }
+    let c = Container::idle();
+    let mount = json!({"destination": "/mnt", "type": "bind", "source": c.dir, "options": ["rbind", "rro"]});
+    let c = c.with(|config| push(&mut config["mounts"], mount));
+    let before = c.leftovers();
+    c.try_create().fails(1, &["/mnt", "Linux 5.12"]);
+    before.assert_nothing_new();
 }

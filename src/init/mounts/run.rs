@@ -4,9 +4,13 @@ use core::ffi::CStr;
 
 use linux_raw_sys::errno::{EACCES, ELOOP, ENOENT, ENOSYS, ENOTDIR, EPERM};
 use linux_raw_sys::general::{
-    AT_FDCWD, AT_RECURSIVE, MS_BIND, MS_REC, MS_REMOUNT, O_DIRECTORY, O_PATH, OPEN_TREE_CLONE, PROC_SUPER_MAGIC,
-    RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS,
+    AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOSYMFOLLOW,
+    MOUNT_ATTR_STRICTATIME, MS_BIND, MS_NOATIME, MS_NODIRATIME, MS_REC, MS_RELATIME, MS_REMOUNT, MS_SLAVE,
+    MS_STRICTATIME, O_DIRECTORY, O_PATH, OPEN_TREE_CLONE, PROC_SUPER_MAGIC, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS,
 };
+
+/// linux/mount.h; Linux 5.10.
+const MS_NOSYMFOLLOW: u64 = 0x100;
 
 use super::step::Step;
 use crate::context::{Context, PathBuffer, text_of};
@@ -36,10 +40,11 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
         Step::Attach { tree, target, set, clear } => {
             let tree = context.fd(tree);
             let place = place_outside_proc(target.0, true, context)?;
-            set_attributes(tree, set, clear)?;
+            let late = set_attributes(tree, set, clear)?;
             let outcome = sys::attach(tree, place).during(Act::Attach);
             sys::close(place);
-            outcome
+            outcome?;
+            if late { remount(tree, set, clear) } else { Ok(()) }
         }
         Step::Show { tree, source, recursive } => {
             context.shown = open_source(tree, source.0, recursive, context)?;
@@ -47,6 +52,7 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
             await_go(context)
         }
         Step::Bind { tree, source, recursive, shown, target, set, clear, deep_set, deep_clear } => {
+            let given = tree.map(|slot| context.fd(slot));
             let tree = if shown { context.shown } else { open_source(tree, source.0, recursive, context)? };
             let directory = sys::stat(tree, c"").during(Act::Open)?.st_mode & 0o170000 == 0o040000;
             let place = place_outside_proc(target.0, directory, context)?;
@@ -57,9 +63,16 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
             }
             let outcome = sys::attach(tree, place).during(Act::Attach);
             sys::close(place);
-            sys::close(tree);
             outcome?;
-            if late { remount_in_place(context, target.0, set) } else { Ok(()) }
+            if late {
+                remount(tree, set, clear)?;
+            }
+            // The runtime's is a peer of the host's mount where it could not say so of what is detached (before 5.12).
+            if given == Some(tree) {
+                set_propagation(tree, u64::from(MS_SLAVE)).during(Act::SetPropagation)?;
+            }
+            sys::close(tree);
+            Ok(())
         }
         Step::Propagation { target, flags } => in_place(context, target.0, |place| {
             set_propagation(place, flags).during(Act::SetPropagation)
@@ -68,9 +81,8 @@ pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
             sys::set_attributes(place, set, clear, 0, true).during(Act::SetFlags)
         }),
         Step::Remount { target, flags, data } => in_place(context, target.0, |place| {
-            sys::fchdir(place)?;
             let data = (!data.0.is_empty()).then_some(data.0);
-            sys::mount(None, c".", None, flags, data).during(Act::SetFlags)
+            sys::change_mount(place, flags, data).during(Act::SetFlags)
         }),
     }
 }
@@ -159,13 +171,35 @@ fn set_attributes(tree: Fd, set: u64, clear: u64) -> Result<bool, Failure> {
     }
 }
 
-fn remount_in_place(context: &Context, target: &CStr, set: u64) -> Result<(), Failure> {
-    in_place(context, target, |place| {
-        sys::fchdir(place).during(Act::SetFlags)?;
-        // The low bits of MOUNT_ATTR_* (read-only, nosuid, nodev, noexec) are those of MS_*.
-        let flags = u64::from(MS_REMOUNT | MS_BIND) | (set & 0xf);
-        sys::mount(None, c".", None, flags, None).during(Act::SetFlags)
-    })
+/// Flags of a mount that is attached by now, by the means of before Linux 5.12: mount(2), which sets all of them at once.
+fn remount(mount: Fd, set: u64, clear: u64) -> Result<(), Failure> {
+    let flags = changed(sys::mount_flags(mount).during(Act::SetFlags)?, set, clear);
+    sys::change_mount(mount, u64::from(MS_REMOUNT | MS_BIND) | flags, None).during(Act::SetFlags)
+}
+
+/// The MS_* for a mount that had the flags `had` of statfs(2) once the MOUNT_ATTR_* of `set` are added, those of `clear` taken.
+fn changed(had: u64, set: u64, clear: u64) -> u64 {
+    // The four low bits (read-only, nosuid, nodev, noexec) are the same in all; of the others ST_* has these.
+    let (no_symlinks, relative) = (0x2000, 0x1000);
+    let keeps = |shown: u32, attribute: u32| had & u64::from(shown) != 0 && clear & u64::from(attribute) == 0;
+    let gains = |attribute: u32| set & u64::from(attribute) != 0;
+    let mut flags = (had & 0xf & !clear) | (set & 0xf);
+    if gains(MOUNT_ATTR_NODIRATIME) || keeps(MS_NODIRATIME, MOUNT_ATTR_NODIRATIME) {
+        flags |= u64::from(MS_NODIRATIME);
+    }
+    if gains(MOUNT_ATTR_NOSYMFOLLOW) || keeps(no_symlinks, MOUNT_ATTR_NOSYMFOLLOW) {
+        flags |= MS_NOSYMFOLLOW;
+    }
+    // Of access times there is one choice, which is a field of MOUNT_ATTR_*.
+    let chosen = clear & u64::from(MOUNT_ATTR__ATIME) != 0;
+    let times = match (gains(MOUNT_ATTR_NOATIME), gains(MOUNT_ATTR_STRICTATIME)) {
+        (true, _) => MS_NOATIME,
+        (_, true) => MS_STRICTATIME,
+        _ if chosen || had & relative != 0 => MS_RELATIME,
+        _ if had & u64::from(MS_NOATIME) != 0 => MS_NOATIME,
+        _ => MS_STRICTATIME,
+    };
+    flags | u64::from(times)
 }
 
 fn set_propagation(place: Fd, flags: u64) -> Result<(), i32> {
@@ -173,8 +207,7 @@ fn set_propagation(place: Fd, flags: u64) -> Result<(), i32> {
     let kind = flags & !u64::from(MS_REC);
     match sys::set_attributes(place, 0, 0, kind, recursive) {
         Err(errno) if errno == ENOSYS as i32 => {
-            sys::fchdir(place)?;
-            sys::mount(None, c".", None, flags, None)
+            sys::change_mount(place, flags, None)
         }
         other => other,
     }
