@@ -7,6 +7,7 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 use common::aside::{Aside, installed};
+use common::daemon::containerd_config;
 use common::machine::{Manager, unit_property};
 use common::terminal::{control, lines_of, pty};
 use common::*;
@@ -28,14 +29,7 @@ impl Containerd {
     fn of(c: Container, change: impl FnOnce(&mut Command)) -> Self {
         let aside = Aside::for_engine();
         let dir = c.dir.to_str().unwrap().to_owned();
-        let config = format!(
-            "version = 2\nroot = \"{dir}/ctd-root\"\nstate = \"{dir}/ctd-state\"\n\
-             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\", \"io.containerd.cri.v1.runtime\", \"io.containerd.snapshotter.v1.btrfs\", \
-             \"io.containerd.snapshotter.v1.zfs\", \"io.containerd.snapshotter.v1.devmapper\", \
-             \"io.containerd.snapshotter.v1.aufs\"]\n[grpc]\naddress = \"{dir}/ctd.sock\"\n\
-             [ttrpc]\naddress = \"{dir}/ctd.ttrpc\"\n"
-        );
-        std::fs::write(c.dir.join("ctd.toml"), config).unwrap();
+        std::fs::write(c.dir.join("ctd.toml"), containerd_config(&dir)).unwrap();
         let log = std::fs::File::create(c.dir.join("ctd.log")).unwrap();
         let mut daemon = aside.command(&["containerd", "--config", &format!("{dir}/ctd.toml")]);
         change(&mut daemon);

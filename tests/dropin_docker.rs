@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::aside::installed;
-use common::daemon::{Daemon, unix};
+use common::daemon::{Daemon, containerd_config, unix};
 use common::machine::{Manager, unit_property};
 use common::terminal::{control, lines_of, pty, resize};
 use common::*;
@@ -35,8 +35,11 @@ impl Docker {
         let manager = Manager::here();
         // systemd's scopes are in system.slice.
         let parent = if manager == Manager::Systemd { String::new() } else { format!("--cgroup-parent {parent}") };
+        std::fs::write(c.dir.join("ctd.toml"), containerd_config(c.dir.to_str().unwrap())).unwrap();
+        // A containerd of dockerd's own has 15 seconds to come up, which are few where everything is emulated.
         let dockerd = format!(
-            "dockerd --host {socket} --data-root {dir}/data --exec-root {dir}/exec --pidfile {dir}/dockerd.pid \
+            "containerd --config {dir}/ctd.toml & until [ -S {dir}/ctd.sock ] || ! kill -0 $!; do sleep 0.05; done; \
+             dockerd --containerd {dir}/ctd.sock --host {socket} --data-root {dir}/data --exec-root {dir}/exec --pidfile {dir}/dockerd.pid \
              --storage-driver vfs --exec-opt native.cgroupdriver={manager} {parent} --shutdown-timeout 1",
             socket = unix(&c.dir.join("docker.sock")),
             manager = manager.name(),
@@ -225,8 +228,8 @@ fn an_image_is_built_by_buildkit_and_without_it() {
 fn a_terminal_is_typed_into_read_from_and_resized() {
     let d = docker!();
     let (master, slave) = pty(30, 100);
-    // The client tells the size once the container is there, and again; the signal interrupts what is read.
-    let script = "trap 'stty size' WINCH; echo ready; while :; do read a && echo got $a; done";
+    let script = "echo ready; read a; echo got $a; \
+        until [ \"$(stty size)\" = '40 120' ]; do usleep 20000; done; echo resized; exec sleep 1000";
     let mut run = d.command(&["run", "--rm", "--interactive", "--tty", "--name", "tty", "busybox", "sh", "-c", script]);
     control(&mut run, &slave);
     let mut run = run.spawn().expect("start docker");
@@ -236,7 +239,7 @@ fn a_terminal_is_typed_into_read_from_and_resized() {
     keys.write_all(b"typed\n").unwrap();
     lines.until("got typed");
     resize(&master, 40, 120);
-    lines.until("40 120");
+    lines.until("resized");
     let mut exec = d.command(&["exec", "--interactive", "--tty", "tty", "sh", "-c", "tty; read a; exit 4"]);
     let (second, second_slave) = pty(30, 100);
     control(&mut exec, &second_slave);

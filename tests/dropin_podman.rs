@@ -92,7 +92,9 @@ fn rm_force_removes_a_running_and_a_paused_container() {
 fn a_terminal_is_typed_into_read_from_and_resized() {
     let p = podman!();
     let (master, slave) = pty(30, 100);
-    let script = "read go; stty size; trap 'stty size' WINCH; echo ready; read a; echo got $a; read b; read c; exit 9";
+    // No trap of SIGWINCH: busybox 1.37 may spin when one comes as it reads.
+    let script = "read go; stty size; echo ready; read a; echo got $a; \
+        until [ \"$(stty size)\" = '40 120' ]; do usleep 20000; done; echo resized; read b; exit 9";
     let mut run = p.command(&p.run_words(&["--rm", "--interactive", "--tty"], &["sh", "-c", script]));
     control(&mut run, &slave);
     let mut run = run.spawn().expect("start podman");
@@ -105,8 +107,8 @@ fn a_terminal_is_typed_into_read_from_and_resized() {
     keys.write_all(b"typed\n").unwrap();
     lines.until("got typed");
     resize(&master, 40, 120);
-    lines.until("40 120");
-    keys.write_all(b"\n\n\n").unwrap();
+    lines.until("resized");
+    keys.write_all(b"\n").unwrap();
     assert_eq!(wait(&mut run, "podman run -it"), 9);
 }
 
@@ -242,7 +244,11 @@ fn update_changes_the_limits_of_a_running_container() {
     }
     p.run(&["--detach", "--name", "s", "--memory", "64m", "--pids-limit", "55"], &["sleep", "1000"]).ok();
     let pid = p.pid("s");
-    p.podman(&["update", "--memory", "32m", "--cpus", "0.25", "s"]).ok();
+    let update = p.podman(&["update", "--memory", "32m", "--cpus", "0.25", "s"]);
+    if update.stderr.contains("healthcheck-timeout must be at least 1 second") {
+        skip!("this podman updates no container without a health check, whatever the runtime");
+    }
+    update.ok();
     let mut pids = "55";
     if p.podman(&["update", "--help"]).ok().contains("--pids-limit") {
         p.podman(&["update", "--pids-limit", "44", "s"]).ok();

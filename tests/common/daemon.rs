@@ -1,11 +1,12 @@
 //! A daemon of a test's own, with what it starts: in pid, mount and network namespaces of its own, that all end with the
 //! test, however that ends; or as an administrator starts it, on a machine that is the tests' own.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use super::events::{ends_within, pidfd, signal};
+use super::events::{ends_within, pidfd};
 use super::machine;
 
 /// The first process of the namespaces is a shell that waits for the end of its stdin, which the test holds open. Its end,
@@ -58,7 +59,9 @@ impl Daemon {
         let machine = Some(machine::whole());
         let file = std::fs::File::create(&log).expect("create the log");
         let mut daemon = Command::new("sh");
-        daemon.args(["-c", &format!("exec {script}")]).env("PATH", path).stdin(Stdio::null());
+        // A group of processes, which ends as one; the shell last.
+        daemon.process_group(0);
+        daemon.args(["-c", &format!("trap : TERM; {script}; wait")]).env("PATH", path).stdin(Stdio::null());
         daemon.stdout(file.try_clone().expect("a second descriptor")).stderr(file);
         Self { holder: daemon.spawn().expect("start sh"), stdin: None, log, machine }
     }
@@ -106,8 +109,9 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        if let (Some(_), Some(daemon)) = (&self.machine, pidfd(self.holder.id() as i32)) {
-            signal(&daemon, libc::SIGTERM);
+        if self.machine.is_some() {
+            let group = nix::unistd::Pid::from_raw(self.holder.id() as i32);
+            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGTERM);
         }
         if !pidfd(self.holder.id() as i32).is_none_or(|process| ends_within(&process, Duration::from_secs(30))) {
             let _ = self.holder.kill();
@@ -119,4 +123,16 @@ impl Drop for Daemon {
 /// A socket in a directory as an engine wants it named.
 pub fn unix(path: &Path) -> String {
     format!("unix://{}", path.display())
+}
+
+/// What a containerd with everything in one directory is configured by; its socket there is `ctd.sock`.
+pub fn containerd_config(dir: &str) -> String {
+    format!(
+        "version = 2\nroot = \"{dir}/ctd-root\"\nstate = \"{dir}/ctd-state\"\n\
+         disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\", \
+         \"io.containerd.cri.v1.runtime\", \"io.containerd.snapshotter.v1.btrfs\", \
+         \"io.containerd.snapshotter.v1.zfs\", \"io.containerd.snapshotter.v1.devmapper\", \
+         \"io.containerd.snapshotter.v1.aufs\"]\n[grpc]\naddress = \"{dir}/ctd.sock\"\n\
+         [ttrpc]\naddress = \"{dir}/ctd.ttrpc\"\n"
+    )
 }
