@@ -250,3 +250,126 @@ fn without_a_runtime_directory_that_of_the_session_serves_or_the_error_says_what
         format!("mount -t tmpfs -o mode=755 run /run; mkdir -p /run/user/{UID}; chown {UID} /run/user/{UID};");
     assert_eq!(shell(&c, script).ok(), format!("x\n/run/user/{UID}/nfrun/x"));
 }
+
+/// v1 hierarchies that a user can be given without more ado: cpuset would have to be filled first.
+const GIVEN: [&str; 5] = ["memory", "pids", "freezer", "cpu", "systemd"];
+
+/// A file of a delegated container's cgroup: its v1 hierarchy and name, or its name on cgroup2.
+#[track_caller]
+fn limit(c: &Container, (hierarchy, v1): (&str, &str), v2: &str) -> String {
+    let path = c.delegated_cgroup(hierarchy).join(if outside::is_v2() { v2 } else { v1 });
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
+}
+
+#[test]
+fn in_a_delegated_cgroup_limits_are_set_changed_read_and_felt() {
+    let c = Container::of_user(&["sleep", "1000"], &himself()).delegated(&GIVEN).with(|config| {
+        config["linux"]["resources"] = json!({"devices": [{"allow": false, "access": "rwm"}],
+            "memory": {"limit": 33_554_432}, "pids": {"limit": 20}, "cpu": {"shares": 512}});
+    });
+    let before = c.leftovers();
+    let create = c.runtime(&[&["--debug"][..], &c.words("create", &[])].concat());
+    create.ok();
+    c.start();
+    if !outside::is_v2() {
+        assert!(create.stderr.contains("no cgroup is delegated to this user"), "of some hierarchies: {create:?}");
+    }
+    assert_eq!(limit(&c, ("memory", "memory.limit_in_bytes"), "memory.max"), "33554432");
+    assert_eq!(limit(&c, ("pids", "pids.max"), "pids.max"), "20");
+    assert_ne!(limit(&c, ("cpu", "cpu.shares"), "cpu.weight"), if outside::is_v2() { "100" } else { "1024" });
+    // A process of 64 MiB is killed, a 21st not forked.
+    assert_eq!(c.exec(&["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]).code, 137);
+    let many = "for i in $(seq 40); do sleep 5 & done; true";
+    let forks = c.exec(&["sh", "-c", many]);
+    assert!(forks.stderr.contains("fork"), "{forks:?}");
+    c.on_id(&["update", "--pids-limit", "30", "--memory", "67108864"]).ok();
+    assert_eq!(limit(&c, ("memory", "memory.limit_in_bytes"), "memory.max"), "67108864");
+    assert_eq!(limit(&c, ("pids", "pids.max"), "pids.max"), "30");
+    let stats: Value = serde_json::from_str(c.on_id(&["events", "--stats"]).ok()).unwrap();
+    assert!(stats["data"]["memory"]["usage"]["usage"].as_u64().unwrap() > 0, "{stats}");
+    assert_eq!(stats["data"]["pids"]["limit"], 30);
+    c.on_id(&["pause"]).ok();
+    assert_eq!(c.status(), "paused");
+    c.exec(&["true"]).fails(255, &["paused"]);
+    c.on_id(&["resume"]).ok();
+    assert_eq!(c.status(), "running");
+    c.on_id(&["delete", "--force"]).ok();
+    before.assert_nothing_new();
+}
+
+#[test]
+fn exec_enters_the_delegated_cgroup_and_kill_all_finds_what_is_in_it() {
+    let c = Container::of_user(&["sleep", "1000"], &himself()).delegated(&GIVEN);
+    let before = c.leftovers();
+    c.create().start();
+    c.exec_with(&["--detach"], &["sleep", "1000"]).ok();
+    let inside = fs::read_to_string(c.delegated_cgroup("pids").join("cgroup.procs")).unwrap();
+    assert_eq!(inside.lines().count(), 2, "{inside}");
+    let pids: Vec<i32> = serde_json::from_str(c.on_id(&["ps", "--format", "json"]).ok()).unwrap();
+    assert_eq!(pids.len(), 2);
+    let all: Vec<_> = pids.iter().map(|pid| pidfd(*pid).unwrap()).collect();
+    c.runtime(&["kill", "--all", &c.id, "KILL"]).ok();
+    assert!(all.iter().all(|process| ends_within(process, LIMIT)));
+    c.on_id(&["delete"]).ok();
+    before.assert_nothing_new();
+}
+
+#[test]
+fn a_cgroup_below_his_own_that_the_bundle_names_is_made() {
+    if !outside::is_v2() {
+        skip!("on cgroup v1 a path is made in every hierarchy, and nobody is given them all");
+    }
+    let c = Container::of_user(&["sleep", "1000"], &himself()).delegated(&GIVEN);
+    let path = format!("{}/deep/er", c.cgroup_parent);
+    let c = c.with(|config| {
+        config["linux"]["cgroupsPath"] = json!(path);
+        config["linux"]["resources"] = json!({"memory": {"limit": 33_554_432}});
+    });
+    let before = c.leftovers();
+    c.create().start();
+    let file = outside::cgroup_dir("", &path).join("memory.max");
+    assert_eq!(fs::read_to_string(file).unwrap().trim(), "33554432");
+    c.on_id(&["delete", "--force"]).ok();
+    before.assert_nothing_new();
+}
+
+/// cgroup-v2.rst, "Delegation Containment": who moves a process must be allowed to write in what holds both cgroups.
+#[test]
+fn an_exec_from_a_cgroup_that_is_not_his_keeps_no_limit_and_says_so() {
+    v2_only!();
+    for limits in [json!({}), json!({"pids": {"limit": 20}})] {
+        let limited = limits != json!({});
+        let mut c = Container::of_user(&["sleep", "1000"], &himself())
+            .delegated(&GIVEN)
+            .with(|config| config["linux"]["resources"] = limits);
+        c.create().start();
+        // The test's own cgroup: the root, or whatever it was started in.
+        c.user().before.clear();
+        let exec = c.exec(&["cat", "/proc/self/cgroup"]);
+        if limited {
+            exec.fails(255, &["/sys/fs/cgroup/cgroup.procs", "the process would have no limits"]);
+        } else {
+            assert!(exec.ok().starts_with("0::/"), "{exec:?}");
+            assert!(exec.stderr.contains("outside of the container's cgroup"), "{exec:?}");
+        }
+        assert_eq!(c.status(), "running");
+        c.on_id(&["delete", "--force"]).ok();
+    }
+}
+
+#[test]
+fn the_users_cgroups_cannot_be_written_from_inside() {
+    for own in [true, false] {
+        let c = Container::of_user(&["sh", "-c", "find /sys/fs/cgroup -name cgroup.procs | while read f; do test -w $f && echo $f; mkdir ${f%/*}/made 2>/dev/null && echo made; done; true"], &himself())
+            .delegated(&GIVEN)
+            .with(|config| {
+                if own {
+                    config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "cgroup"}));
+                }
+            });
+        let before = c.leftovers();
+        let run = c.run();
+        assert!(!run.ok().contains("made"), "with a cgroup namespace: {own}: {run:?}");
+        before.assert_nothing_new();
+    }
+}

@@ -154,7 +154,10 @@ fn surroundings<'a>(
         environment: exec::plan::environment(process, || accounts::home(around.root, uid))?,
         capabilities: Sets::read(process.capabilities().as_ref(), held),
         limits,
-        may_set_groups: !(own_user && groups_are_denied(around.root)),
+        groups: process::Groups::find(
+            own_user && groups_are_denied(around.root),
+            around.spec.annotations().as_ref().and_then(|all| all.get(process::KEEP_GROUPS)).map(String::as_str),
+        ),
         labels,
     })
 }

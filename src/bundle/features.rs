@@ -4,7 +4,7 @@
 use oci_spec::runtime::{LinuxMemoryPolicy, LinuxResources, LinuxSeccomp, Spec};
 use serde_json::{Value, json};
 
-use super::{create, net_devices};
+use super::{create, net_devices, process};
 use crate::init::attributes::plan as attributes;
 use crate::init::capabilities::plan as capabilities;
 use crate::init::mounts::plan as mounts;
@@ -98,7 +98,7 @@ pub fn features() -> Value {
             // What drivers ask runc and crun by.
             "org.opencontainers.runc.checkpoint.enabled": "false",
         },
-        "potentiallyUnsafeConfigAnnotations": [attributes::EXEC_CPUS, net_devices::RETURN],
+        "potentiallyUnsafeConfigAnnotations": [attributes::EXEC_CPUS, net_devices::RETURN, process::KEEP_GROUPS],
     })
 }
 

@@ -32,10 +32,35 @@ pub struct Surroundings<'a> {
     pub capabilities: Sets,
     /// The limits that init sets.
     pub limits: Vec<Limit>,
-    /// Whether the user namespace lets the groups be set: setgroups in proc_pid(5).
-    pub may_set_groups: bool,
+    /// What becomes of the caller's supplementary groups.
+    pub groups: Groups,
     /// What AppArmor and SELinux are told of the process.
     pub labels: Labels<'a>,
+}
+
+/// What becomes of the supplementary groups that the caller has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// Those of the bundle take their place.
+    Set,
+    /// They stay: an annotation asks for that.
+    Kept,
+    /// They stay, since the user namespace lets none be set: setgroups in proc_pid(5).
+    Denied,
+}
+
+/// crun's annotation, which `podman run --group-add keep-groups` sets to 1.
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
+impl Groups {
+    /// As the kernel and the annotations say.
+    pub fn find(denied: bool, kept: Option<&str>) -> Self {
+        match (denied, kept) {
+            (_, Some("1" | "true")) => Self::Kept,
+            (true, _) => Self::Denied,
+            (false, _) => Self::Set,
+        }
+    }
 }
 
 /// process.rlimits as init and the runtime set them. To raise a hard limit the kernel asks for a capability in the host's
@@ -116,12 +141,22 @@ impl Surroundings<'_> {
         let listener = waits.then(|| draft.slot(Source::Listener));
         draft.step(control::step::Step::CloseDescriptors { listener });
         exec::plan::change_directory(process, false, draft)?;
-        if !self.may_set_groups && ids.additional_gids().as_ref().is_some_and(|groups| !groups.is_empty()) {
-            return Err(Error::invalid(
-                "process.user.additionalGids: the user namespace maps the caller's own group alone, so the kernel lets no groups be set there",
-            ));
+        let asked = ids.additional_gids().as_ref().is_some_and(|groups| !groups.is_empty());
+        match self.groups {
+            Groups::Denied if asked => {
+                return Err(Error::invalid(
+                    "process.user.additionalGids: the user namespace maps the caller's own group alone, so the kernel lets no groups be set there",
+                ));
+            }
+            // podman lists those that the image gives the user all the same.
+            Groups::Kept if asked => {
+                log::warn!(
+                    "process.user.additionalGids: left out, since the annotation {KEEP_GROUPS} keeps the caller's"
+                );
+            }
+            _ => {}
         }
-        user::plan::become_user(process, self.may_set_groups, draft);
+        user::plan::become_user(process, self.groups == Groups::Set, draft);
         exec::plan::change_directory(process, true, draft)?;
         let privileged_load = self.loads_with_privilege(process);
         if process.no_new_privileges().unwrap_or(false) {

@@ -4,7 +4,9 @@
 use nix::unistd::{AccessFlags, access};
 
 use super::hierarchy::{Hierarchy, Layout};
+use super::place::Place;
 use super::step::Version;
+use crate::Result;
 
 /// What a user has of a layout.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +67,30 @@ fn is_ours(hierarchy: &Hierarchy) -> bool {
     may_write(&dir) && (hierarchy.version == Version::V1 || may_write(&format!("{dir}/cgroup.procs")))
 }
 
+impl Place {
+    /// The cgroup that holds both the caller's and the place's on cgroup2, where he may not write to its list: then the
+    /// kernel lets him move no process between the two (cgroup-v2.rst, "Delegation Containment").
+    ///
+    /// # Errors
+    /// When the host's cgroups cannot be read.
+    pub fn wall(&self) -> Result<Option<String>> {
+        let Some(cgroup) = self.v2() else { return Ok(None) };
+        let layout = Layout::read()?;
+        let v2 = layout.hierarchies.iter().find(|hierarchy| hierarchy.version == Version::V2);
+        let own = v2.and_then(|hierarchy| hierarchy.own_below_mount().ok()).unwrap_or("");
+        let dir = format!("{}{}", cgroup.mount, shared(own, &cgroup.path));
+        let open = access(format!("{dir}/cgroup.procs").as_str(), AccessFlags::W_OK).is_ok();
+        Ok((!open).then_some(dir))
+    }
+}
+
+/// What two paths begin with alike, by whole parts.
+fn shared<'a>(path: &'a str, other: &str) -> &'a str {
+    let parts = path.split('/').skip(1).zip(other.split('/').skip(1));
+    let length: usize = parts.take_while(|(part, other)| part == other).map(|(part, _)| part.len() + 1).sum();
+    &path[..length]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +101,14 @@ mod tests {
     }
 
     /// Directories that look like cgroup2's; root may write to what is there, and to nothing that is not.
+    #[test]
+    fn paths_share_whole_parts() {
+        assert_eq!(shared("/a/b/c", "/a/b/d"), "/a/b");
+        assert_eq!(shared("/a/bc", "/a/b"), "/a");
+        assert_eq!(shared("/a", "/a/b"), "/a");
+        assert_eq!(shared("", "/a"), "");
+    }
+
     #[test]
     fn a_cgroup_begins_at_the_parent_where_that_is_ours() {
         let mount = std::env::temp_dir().join(format!("nfrun-unit-delegation-{}", std::process::id()));

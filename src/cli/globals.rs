@@ -118,8 +118,9 @@ fn is_ordinary_user() -> bool {
     if !geteuid().is_root() {
         return true;
     }
-    let is_named = std::env::var_os("USER").is_some_and(|user| !user.is_empty() && user != "root");
-    is_named && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps_all_ids(&map))
+    // podman keeps the user's name where there is one; a service of his has none.
+    let is_named_root = std::env::var_os("USER").is_some_and(|user| user == "root");
+    !is_named_root && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps_all_ids(&map))
 }
 
 fn maps_all_ids(map: &str) -> bool {

@@ -12,6 +12,7 @@ use super::launch::Launch;
 use super::store::State;
 use super::terminal::{self, Foreground, Terminal};
 use super::{ContainerId, ExecOptions, Globals, Status, identity, status};
+use crate::bundle::create::limit_asked_for;
 use crate::bundle::exec::Circumstances;
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::{self, Plan, config};
@@ -53,11 +54,28 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
     let plan = bundle::exec::plan(&process, &around)?;
     let foreground = if options.detach { None } else { Some(Foreground::begin(false)?) };
     let (console, terminal) = Terminal::open(tty, options.console_socket.as_deref())?;
-    let started = start(&plan, options, init, console, place.as_ref(), &state)?;
+    let started = start(&plan, options, init, console, place.as_ref(), (&state, &spec))?;
     match foreground {
         Some(foreground) => foreground.wait(&started, terminal, None),
         None => Ok(0),
     }
+}
+
+/// Where the process is born on cgroup2. A user whose own cgroup is not beside the container's may have no process there:
+/// without limits it is left outside, as with runc.
+fn cgroup_to_enter(place: &cgroup::Place, spec: &Spec, state: &State) -> Result<Option<OwnedFd>> {
+    let wall = if place.of_user { place.wall()? } else { None };
+    let Some(wall) = wall else { return place.v2_dir_beside(state.init.pid) };
+    let why =
+        format!("this user may not write to {wall}/cgroup.procs, which holds the caller's cgroup and the container's");
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    if let Some(limit) = resources.and_then(limit_asked_for) {
+        return Err(Error::new(format!(
+            "enter the container's cgroup: {why}, so the process would have no limits (linux.resources.{limit}): call from a cgroup of the user's own, as `systemd-run --user --scope` makes one"
+        )));
+    }
+    log::warn!("the process runs outside of the container's cgroup: {why}");
+    Ok(None)
 }
 
 fn running_init(state: &State, options: &ExecOptions) -> Result<OwnedFd> {
@@ -93,12 +111,12 @@ fn start(
     init: OwnedFd,
     mut console: Option<OwnedFd>,
     place: Option<&cgroup::Place>,
-    state: &State,
+    (state, spec): (&State, &Spec),
 ) -> Result<Spawned> {
     let mut launch = Launch::new(plan, options.preserve_fds)?;
     let mut init = Some(init);
     let mut agent = None;
-    let mut v2 = place.map(|place| place.v2_dir_beside(state.init.pid)).transpose()?.flatten();
+    let mut v2 = place.map(|place| cgroup_to_enter(place, spec, state)).transpose()?.flatten();
     for (number, step) in plan.runtime_steps() {
         log::debug!("exec: step {number}: {step}");
         match step {

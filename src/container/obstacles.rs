@@ -29,6 +29,10 @@ fn reason(error: &Error, sysctl: &dyn Fn(&str) -> Option<String>) -> Option<Stri
         libc::EPERM | libc::EACCES if is("kernel/apparmor_restrict_unprivileged_userns", "1") => Some(
             "AppArmor leaves no capability in the user namespaces of programs that it does not know: as root, give this program a profile with the rule userns, or sysctl kernel.apparmor_restrict_unprivileged_userns=0; docs/rootless.md".into(),
         ),
+        // Of its reasons to refuse a clone only that of CLONE_INTO_CGROUP is this errno.
+        libc::EACCES if making => Some(
+            "to start a process in a cgroup takes the right to write to cgroup.procs of the one that holds it and the caller's: call from a cgroup of the user's own, as `systemd-run --user --scope` makes one, or choose another linux.cgroupsPath".into(),
+        ),
         libc::ENOSPC | libc::EUSERS if making => {
             const KINDS: [&str; 8] = ["user", "mnt", "pid", "ipc", "uts", "net", "cgroup", "time"];
             let most = |kind: &str| sysctl(&format!("user/max_{kind}_namespaces")).map(|text| text.trim().to_owned());

@@ -5,7 +5,8 @@ use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Container, Runtime, Value, base, binary, json};
+use super::outside::{cgroup_dir, is_v2};
+use super::{Container, Runtime, Value, binary, json};
 
 /// His uid and gid.
 pub const UID: u32 = 4242;
@@ -32,6 +33,8 @@ impl User {
         fs::copy(binary(), dir.join("nfrun")).expect("copy the runtime");
         let passwd = fs::read_to_string("/etc/passwd").expect("passwd");
         fs::write(dir.join("passwd"), format!("{passwd}nfruntest:x:{UID}:{UID}::/:/bin/sh\n")).expect("write passwd");
+        let group = fs::read_to_string("/etc/group").expect("group");
+        fs::write(dir.join("group"), format!("{group}nfruntest:x:{UID}:\n")).expect("write group");
         fs::write(dir.join("grants"), format!("nfruntest:{GRANTED}:65536\n")).expect("write grants");
         Self { dir: dir.to_owned(), path: "/usr/bin:/bin", environment: Vec::new(), before: String::new() }
     }
@@ -40,6 +43,7 @@ impl User {
     pub fn words(&self) -> Command {
         let script = format!(
             "set -e; d=\"$1\"; shift; mount --bind \"$d/passwd\" /etc/passwd; \
+             mount --bind \"$d/group\" /etc/group; \
              for f in subuid subgid; do [ -e /etc/$f ] || touch /etc/$f; mount --bind \"$d/grants\" /etc/$f; done; {} \
              exec setpriv --reuid {UID} --regid {UID} --clear-groups --inh-caps=-all env -u XDG_RUNTIME_DIR -u USER \
              HOME=\"$d\" PATH={} {} \"$@\"",
@@ -74,8 +78,8 @@ impl Container {
     /// A container of an ordinary user's with these mappings: what `spec --rootless` writes, without its terminal.
     pub fn of_user(args: &[&str], map: &Value) -> Self {
         let c = Self::new(args).with(|config| {
-            config["linux"] = base()["linux"].clone();
-            config["linux"].as_object_mut().expect("linux").remove("resources");
+            let linux = config["linux"].as_object_mut().expect("linux");
+            linux.retain(|name, _| name != "resources" && name != "cgroupsPath");
             let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
             namespaces.retain(|namespace| namespace["type"] != "network");
             namespaces.push(json!({"type": "user"}));
@@ -115,6 +119,38 @@ impl Container {
         if path.is_dir() && !path.is_symlink() {
             fs::read_dir(path).expect("read a directory").flatten().for_each(|entry| self.give(&entry.path()));
         }
+    }
+
+    /// The same container, whose user begins in a cgroup that is his: on cgroup2 one below another that is his too and has
+    /// every controller, on v1 one in each of these hierarchies.
+    pub fn delegated(mut self, hierarchies: &[&str]) -> Self {
+        let parent = self.cgroup_parent.clone();
+        let mut enter = String::new();
+        if is_v2() {
+            let own = cgroup_dir("", &parent);
+            let session = own.join("session");
+            fs::create_dir_all(&session).expect("make a cgroup");
+            for dir in [&own, &session] {
+                for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+                    lchown(dir.join(file), Some(UID), Some(UID)).expect("give a cgroup");
+                }
+            }
+            enter = format!("echo $$ > {}/cgroup.procs;", session.display());
+        } else {
+            for hierarchy in hierarchies {
+                let own = cgroup_dir(hierarchy, &parent);
+                fs::create_dir(&own).expect("make a cgroup");
+                lchown(&own, Some(UID), Some(UID)).expect("give a cgroup");
+                enter += &format!("echo $$ > {}/tasks;", own.display());
+            }
+        }
+        self.user().before = enter;
+        self
+    }
+
+    /// A cgroup of the container in one hierarchy, where the bundle names none.
+    pub fn delegated_cgroup(&self, hierarchy: &str) -> PathBuf {
+        cgroup_dir(hierarchy, &format!("{}/{}", self.cgroup_parent, self.id))
     }
 
     /// The same container with what /etc/subuid and /etc/subgid say.

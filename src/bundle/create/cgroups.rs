@@ -79,7 +79,7 @@ impl Planner<'_> {
 
 /// The first property that limits something. The device rules, which every engine writes, are what runc drops without
 /// cgroups.
-fn limit_asked_for(resources: &LinuxResources) -> Option<String> {
+pub fn limit_asked_for(resources: &LinuxResources) -> Option<String> {
     let mut resources = resources.clone();
     resources.set_devices(None);
     let serde_json::Value::Object(properties) = serde_json::to_value(&resources).ok()? else { return None };

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxIdMapping, Process, Spec};
 
+pub use cgroups::limit_asked_for;
 use stops::Stops;
 
 use super::notify::Notify;
@@ -364,7 +365,10 @@ impl Planner<'_> {
             environment: self.environment(process, home)?,
             capabilities: Sets::read(process.capabilities().as_ref(), self.held()),
             limits,
-            may_set_groups: !self.groups_are_denied(),
+            groups: process::Groups::find(
+                self.groups_are_denied(),
+                self.spec.annotations().as_ref().and_then(|all| all.get(process::KEEP_GROUPS)).map(String::as_str),
+            ),
             labels,
         })
     }

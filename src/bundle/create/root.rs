@@ -55,6 +55,7 @@ impl Planner<'_> {
         let cgroups: Vec<_> = place.iter().flat_map(|place| &place.cgroups).filter_map(shown).collect();
         let unified =
             place.filter(|place| place.is_v2()).and_then(cgroup::Place::v2).map(|cgroup| cgroup.mount.as_str());
+        let maps = linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref());
         let scene = mounts::plan::Scene {
             bundle: self.around.bundle,
             rootfs: &self.rootfs,
@@ -64,9 +65,10 @@ impl Planner<'_> {
             label: mount_label(linux.mount_label().as_deref(), self.around.look)?,
             user_namespace: self.namespaces.has(libc::CLONE_NEWUSER),
             caller: self.around.caller,
-            maps: linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref()),
+            maps,
             cgroups: &cgroups,
             unified: unified.map(Path::new),
+            own_cgroup: place.and_then(cgroup::Place::v2).map(|cgroup| cgroup.dir().into()),
             cgroup_namespace: self.namespaces.has(libc::CLONE_NEWCGROUP),
         };
         mounts::plan::mount_all(mounts, &scene, draft)?;
@@ -74,7 +76,6 @@ impl Planner<'_> {
             notify.mount(scene.opens_hidden(), draft)?;
         }
         let devices = linux.devices().as_deref().unwrap_or_default();
-        let maps = linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref());
         let devices_scene = devices::plan::Scene {
             mounts,
             user_namespace: self.namespaces.has(libc::CLONE_NEWUSER) || self.around.caller != Caller::Root,

@@ -41,6 +41,8 @@ pub struct Scene<'a> {
     pub cgroups: &'a [(String, PathBuf)],
     /// Where cgroup2 is mounted on a host that has it alone.
     pub unified: Option<&'a Path>,
+    /// The container's own cgroup there.
+    pub own_cgroup: Option<PathBuf>,
     /// Whether the container has a cgroup namespace of its own.
     pub cgroup_namespace: bool,
 }
@@ -173,6 +175,14 @@ fn shows_procfs(mount: &Mount, scene: &Scene) -> bool {
     !scene.look || nix::sys::statfs::statfs(&scene.bundle.join(source)).is_ok_and(is_procfs)
 }
 
+/// Whether an earlier mount brings whatever the host has mounted below its source.
+fn covers(earlier: &[Mount], target: &Path) -> bool {
+    earlier.iter().any(|mount| {
+        let recursive = mount.options().iter().flatten().any(|option| option == "rbind");
+        recursive && target != mount.destination() && target.starts_with(mount.destination())
+    })
+}
+
 /// runc takes a relative destination as one below / and warns.
 fn absolute(destination: &Path, field: &str) -> PathBuf {
     if !destination.is_absolute() {
@@ -199,6 +209,12 @@ fn one(
     refuse_mapping(mount, options, field)?;
     match (kind, scene.unified) {
         ("cgroup" | "cgroup2", None) => return cgroups(target, options, (scene, field), draft),
+        // Over the host's, which a bind of all of /sys brings along, the kernel mounts no second one: as runc, what it would
+        // show.
+        ("cgroup2", Some(host)) if scene.cgroup_namespace && covers(earlier, target) => {
+            let own = scene.own_cgroup.as_deref().unwrap_or(host);
+            return bind_path(own, (None, false), target, options, field, draft);
+        }
         // The kernel lets the root of a user namespace mount only a cgroup namespace that is his: as runc, the host's.
         ("cgroup2", Some(host)) if scene.user_namespace && !scene.cgroup_namespace => {
             return bind_path(host, (None, false), target, options, field, draft);
