@@ -373,3 +373,133 @@ fn the_users_cgroups_cannot_be_written_from_inside() {
         before.assert_nothing_new();
     }
 }
+
+/// The runtime is killed before each step of create, and the user clears what it left.
+#[test]
+fn what_a_killed_create_left_the_user_collects() {
+    let c = Container::of_user(&["sleep", "1000"], &himself()).delegated(&GIVEN);
+    let before = c.leftovers();
+    // A stride, since each costs several commands.
+    for k in (1..60).step_by(4) {
+        let create = c.finish(c.command(&c.words("create", &[])).env("NFRUN_FAULT", format!("kill:runtime:{k}")));
+        assert!(create.code == 0 || create.code == 137, "step {k}: {create:?}");
+        c.runtime(&["gc"]).ok();
+        // It may have been whole already.
+        if c.on_id(&["state"]).code == 0 {
+            c.on_id(&["delete", "--force"]).ok();
+        }
+        before.assert_nothing_new();
+        if create.code == 0 {
+            return;
+        }
+    }
+    panic!("no create without a fault");
+}
+
+#[test]
+fn hooks_run_as_the_user() {
+    let c = Container::of_user(&["true"], &himself());
+    let log = c.dir.join("hooks");
+    fs::write(&log, "").unwrap();
+    c.give(&log);
+    let write = |name: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("echo {name} $(id -u) >> {}", log.display())]}]);
+    let c = c.with(|config| {
+        config["hooks"] = json!({"createRuntime": write("createRuntime"), "poststop": write("poststop")});
+    });
+    c.run().ok();
+    assert_eq!(fs::read_to_string(&log).unwrap(), format!("createRuntime {UID}\npoststop {UID}\n"));
+}
+
+#[test]
+fn what_the_kernel_refuses_to_a_user_is_named_and_leaves_nothing() {
+    let refused = |edit: &dyn Fn(&mut Value), says: &[&str]| {
+        let c = Container::of_user(&["true"], &himself()).with(edit);
+        let before = c.leftovers();
+        c.run().fails(1, says);
+        before.assert_nothing_new();
+    };
+    refused(
+        &|config| config["process"]["oomScoreAdj"] = json!(-900),
+        &["process.oomScoreAdj", "-900", "permission denied"],
+    );
+    refused(
+        &|config| config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 2_000_000_000}]),
+        &["process.rlimits", "RLIMIT_NOFILE", "CAP_SYS_RESOURCE"],
+    );
+    refused(
+        &|config| config["process"]["user"]["additionalGids"] = json!([0]),
+        &["process.user.additionalGids", "no groups be set"],
+    );
+    refused(&|config| config["process"]["user"]["uid"] = json!(7), &["process.user.uid", "7"]);
+    refused(
+        &|config| config["mounts"][2]["options"].as_array_mut().unwrap().push(json!("gid=5")),
+        &["devpts", "/dev/pts", "gid=5", "not mapped"],
+    );
+    refused(
+        &|config| config["mounts"][5] = json!({"destination": "/sys", "type": "sysfs", "source": "sysfs"}),
+        &["sysfs", "network namespace", "bind"],
+    );
+    refused(
+        &|config| {
+            let mapped = json!({"destination": "/mnt", "source": "/usr", "type": "bind", "options": ["bind", "idmap"]});
+            config["mounts"].as_array_mut().unwrap().push(mapped);
+        },
+        &["mounts[7]", "does not administer the filesystem"],
+    );
+    refused(
+        &|config| {
+            config["process"]["scheduler"] = json!({"policy": "SCHED_FIFO", "priority": 10});
+        },
+        &["process.scheduler"],
+    );
+}
+
+#[test]
+fn what_only_the_user_may_enter_is_bound() {
+    let script = "cat /mnt/file; touch /mnt/made; grep ' /etc ' /proc/self/mountinfo | cut -d ' ' -f 6";
+    let c = Container::of_user(&["sh", "-c", script], &himself());
+    let home = c.dir.join("home/closed");
+    fs::create_dir_all(&home).unwrap();
+    fs::write(home.join("file"), "his\n").unwrap();
+    c.give(&c.dir.join("home"));
+    fs::set_permissions(c.dir.join("home"), fs::Permissions::from_mode(0o700)).unwrap();
+    let c = c.with(|config| {
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.push(json!({"destination": "/mnt", "source": home, "type": "bind", "options": ["bind"]}));
+        mounts.push(json!({"destination": "/etc", "source": "/proc", "type": "bind", "options": ["rbind", "ro"]}));
+    });
+    let run = c.run();
+    assert_eq!(run.ok().lines().next(), Some("his"), "{run:?}");
+    assert_eq!(fs::metadata(home.join("made")).unwrap().uid(), UID);
+}
+
+#[test]
+fn a_private_network_has_a_sysfs_of_its_own_and_lo() {
+    let c = Container::of_user(
+        &["sh", "-c", "ls /sys/class/net; cat /proc/sys/net/ipv4/ping_group_range | tr -s '\t' ' '"],
+        &himself(),
+    )
+    .with(|config| {
+        config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "network"}));
+        config["mounts"][5] = json!({"destination": "/sys", "type": "sysfs", "source": "sysfs"});
+        config["linux"]["sysctl"] = json!({"net.ipv4.ping_group_range": "0 0"});
+    });
+    assert_eq!(c.run().ok(), "lo\n0 0");
+}
+
+#[test]
+fn seccomp_and_time_offsets_need_no_privilege_on_the_host() {
+    let c =
+        Container::of_user(&["sh", "-c", "mkdir /tmp/x 2>&1; cut -d . -f 1 /proc/uptime"], &himself()).with(|config| {
+            config["root"]["readonly"] = json!(false);
+            config["process"]["noNewPrivileges"] = json!(false);
+            config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]});
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "time"}));
+            config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 5_000_000}});
+        });
+    let run = c.run();
+    let lines: Vec<_> = run.ok().lines().collect();
+    assert!(lines[0].contains("Operation not permitted"), "{run:?}");
+    assert!(lines[1].parse::<u64>().unwrap() > 5_000_000, "{run:?}");
+}

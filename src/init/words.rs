@@ -271,8 +271,8 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
         }
         Step::Seccomp(_) if failure.errno == libc::EINVAL => " (is the kernel older than linux.seccomp.flags?)",
         Step::Cgroups(_) if failure.errno == libc::ENOSPC => " (cpuset.cpus or cpuset.mems of the cgroup is empty)",
-        Step::Mounts(step::Mounts::New { .. }) if failure.errno == libc::ENODEV => {
-            " (the kernel lacks this filesystem)"
+        Step::Mounts(step::Mounts::New { kind, data, .. }) => {
+            refused_mount(kind.0.to_bytes(), data.0.to_bytes(), failure)
         }
         Step::Lsm(step::Lsm::Profile { .. }) if failure.errno == libc::ENOENT && failure.act == Act::Write => {
             " (the profile is not loaded: load it with apparmor_parser, or change process.apparmorProfile)"
@@ -293,6 +293,28 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
         _ => "",
     };
     Error::from(nix::errno::Errno::from_raw(failure.errno)).reworded(format!("{step}: {detail}{reason}{way_out}"))
+}
+
+/// Why the kernel does not mount a new filesystem: user_namespaces(7), mount_namespaces(7).
+fn refused_mount(kind: &[u8], data: &[u8], failure: Failure) -> &'static str {
+    let has_id = data.split(|&b| b == b',').any(|option| option.starts_with(b"uid=") || option.starts_with(b"gid="));
+    match (failure.act, failure.errno, kind) {
+        (_, libc::ENODEV, _) => " (the kernel lacks this filesystem)",
+        (Act::Step, libc::EINVAL, _) if has_id => {
+            " (an option that it does not know, or an id of uid= or gid= that is not mapped in the user namespace)"
+        }
+        (Act::Step, libc::EPERM, b"sysfs") => {
+            " (in a user namespace it takes a network namespace of the container's own: add one, or bind the host's /sys by rbind)"
+        }
+        (Act::Step, libc::EPERM, b"proc") => {
+            " (in a user namespace it takes a pid namespace of the container's own, and a /proc of the caller's of which nothing is covered by other mounts: bind the host's /proc by rbind instead)"
+        }
+        (Act::Step, libc::EPERM, b"mqueue") => {
+            " (in a user namespace it takes an ipc namespace of the container's own: add one, or drop the mount)"
+        }
+        (Act::Step, libc::EPERM, _) => " (in a user namespace the kernel mounts but a few kinds of filesystem)",
+        _ => "",
+    }
 }
 
 /// A hook that failed, in runc's words as far as those go; then what it said last.
