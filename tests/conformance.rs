@@ -12,7 +12,13 @@ struct Row {
     clause: String,
     tests: String,
     here: String,
+    /// What came of them on each host of `HOSTS`, as tests/vm/matrix writes it.
+    hosts: Vec<String>,
 }
+
+/// The columns that `make test-hosts` fills.
+const HOSTS: [&str; 7] =
+    ["bullseye", "bookworm", "bookworm-v1", "bookworm-hybrid", "bookworm-systemd", "trixie", "sid"];
 
 fn document() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance.md")).expect("docs/conformance.md")
@@ -44,8 +50,9 @@ fn rows(text: &str) -> Vec<Row> {
         if here.starts_with("---") {
             continue;
         }
-        assert_eq!(cells.len(), columns.len(), "line {}: {line}", n + 1);
-        rows.push(Row { line: n + 1, part: part.clone(), clause: cells[0].clone(), tests, here });
+        assert_eq!(cells.len(), columns.len(), "line {}: tests/vm/matrix docs adds the hosts' cells: {line}", n + 1);
+        let hosts = HOSTS.iter().filter_map(|host| cell(host)).collect();
+        rows.push(Row { line: n + 1, part: part.clone(), clause: cells[0].clone(), tests, here, hosts });
     }
     rows
 }
@@ -107,6 +114,26 @@ fn every_row_has_a_result_that_says_why_it_is_not_pass() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_row_tells_what_came_of_its_tests_on_each_host() {
+    let mut wrong = Vec::new();
+    for row in rows(&document()) {
+        // What is pure is the same everywhere, and so is what reads documents.
+        let same = named(&row.tests).all(|(file, _)| file.starts_with("src/"));
+        let right = row.hosts.len() == HOSTS.len()
+            && row.hosts.iter().all(|result| match result.as_str() {
+                "" => true,
+                "=" => named(&row.tests).next().is_some(),
+                "+" | "skip" | "FAIL" => !same,
+                _ => false,
+            });
+        if !right {
+            wrong.push(format!("line {}: {}: {:?}", row.line, row.clause, row.hosts));
+        }
+    }
+    assert!(wrong.is_empty(), "tests/vm/matrix docs writes them: {wrong:#?}");
 }
 
 /// The sums stand in a table whose first column is the part.
