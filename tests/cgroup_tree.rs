@@ -24,7 +24,7 @@ fn a_threaded_cgroup_is_refused_by_its_type() {
     let c = Container::idle();
     let dir = made_cgroup(&c, "c");
     fs::write(dir.join("cgroup.type"), "threaded").unwrap();
-    c.try_create().fails(1, &["linux.cgroupsPath", dir.to_str().unwrap(), "\"threaded\"", "cgroup.type"]);
+    c.try_create().fails(1, &["linux.cgroupsPath", dir.to_str().unwrap(), "of type", "threaded", "cgroup.type"]);
     assert!(dir.exists(), "what it did not make stays");
     assert!(!c.root.join(&c.id).exists());
 }
@@ -36,7 +36,7 @@ fn a_cgroup_beside_threaded_ones_is_refused_by_its_type_and_is_gone() {
     let beside = made_cgroup(&c, "threads");
     fs::write(beside.join("cgroup.type"), "threaded").unwrap();
     let before = c.leftovers();
-    c.try_create().fails(1, &["linux.cgroupsPath", "\"domain invalid\"", "cgroup.type"]);
+    c.try_create().fails(1, &["linux.cgroupsPath", "of type", "domain invalid", "cgroup.type"]);
     before.assert_nothing_new();
     let limited = c.with(|config| config["linux"]["resources"]["memory"] = json!({"limit": 1 << 26}));
     limited.try_create().fails(1, &["memory controller", "threaded"]);
@@ -49,12 +49,12 @@ fn a_cgroup_that_hands_controllers_on_is_refused_for_that() {
     let c = Container::idle();
     let below = made_cgroup(&c, "c/below");
     let own = below.parent().unwrap();
-    fs::write(own.parent().unwrap().join("cgroup.subtree_control"), "+pids").unwrap();
-    fs::write(own.join("cgroup.subtree_control"), "+pids").unwrap();
-    c.try_create().fails(1, &["hands controllers on (pids)", "linux.cgroupsPath"]);
+    fs::write(own.parent().unwrap().join("cgroup.subtree_control"), "+memory").unwrap();
+    fs::write(own.join("cgroup.subtree_control"), "+memory").unwrap();
+    c.try_create().fails(1, &["hands controllers on (memory)", "linux.cgroupsPath"]);
     assert!(below.exists());
     // Without that it is a cgroup like another.
-    fs::write(own.join("cgroup.subtree_control"), "-pids").unwrap();
+    fs::write(own.join("cgroup.subtree_control"), "-memory").unwrap();
     fs::remove_dir(&below).unwrap();
     c.create();
     assert_eq!(c.status(), "created");
@@ -112,9 +112,10 @@ fn cgroups_that_are_mounted_read_only_are_named_with_the_way_out() {
 
 /// All that the runtime needs inside of a container to make one there.
 fn with_a_runtime_inside(inner: &Value) -> Container {
-    // As a system container does: its processes below, so that the top can hand controllers on.
+    // As a system container does: its processes below, and the top hands controllers on, so that an exec is below too.
     let script = "if [ -e /sys/fs/cgroup/cgroup.procs ]; then
         mkdir /sys/fs/cgroup/init && echo 0 > /sys/fs/cgroup/init/cgroup.procs
+        echo +pids > /sys/fs/cgroup/cgroup.subtree_control
       fi; echo ready; exec sleep 1000";
     let c = Container::sh(script).with(|config| {
         let all = all_capabilities();

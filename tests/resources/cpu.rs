@@ -35,7 +35,11 @@ fn rivals(first: &Value, second: &Value) -> [Container; 2] {
     };
     let first = busy(first);
     let second = beside(&first, busy(second));
-    [first.up(), second.up()]
+    // Beside one that is busy, one that gets nothing would not even start.
+    first.create();
+    second.create().start();
+    first.start();
+    [first, second]
 }
 
 #[test]
@@ -110,10 +114,11 @@ fn cpu_period_is_updated() {
 
 #[test]
 fn cpu_period_is_felt() {
-    let c = with_resources(Container::sh(BUSY), &json!({"cpu": {"quota": 4000, "period": 20000}})).up();
-    assert_within(&c, 4000);
-    update(&c, &json!({"cpu": {"period": 100_000}})).ok();
-    assert_within(&c, 4000);
+    let c = with_resources(Container::sh(BUSY), &json!({"cpu": {"quota": 15000, "period": 100_000}})).up();
+    assert_within(&c, 15000);
+    // Half the share.
+    update(&c, &json!({"cpu": {"period": 200_000}})).ok();
+    assert_within(&c, 15000);
 }
 
 fn cpu_burst() -> Row {
