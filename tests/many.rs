@@ -62,8 +62,8 @@ fn delete_force_of_a_container_with_a_fork_bomb_ends_within_two_seconds() {
     let script = "bomb() { bomb | bomb & }; bomb 2>/dev/null; while :; do bomb 2>/dev/null; usleep 1000; done";
     for namespace in ["a pid namespace of its own", "the host's"] {
         let c = Container::sh(script).with(|config| {
-            // Enough to be a bomb, and to spare the machine.
-            config["linux"]["resources"]["pids"] = json!({"limit": 400});
+            // Enough to be a bomb, and to spare the machine, of which an emulated one can do less at a time.
+            config["linux"]["resources"]["pids"] = json!({"limit": 400 / slow()});
             if namespace == "the host's" {
                 bundle::drop_namespace(config, "pid");
             }
@@ -71,7 +71,7 @@ fn delete_force_of_a_container_with_a_fork_bomb_ends_within_two_seconds() {
         let before = c.leftovers();
         let c = c.up();
         eventually("the bomb has gone off", || {
-            c.limit("pids", "pids.current").parse::<u32>().is_ok_and(|count| count > 300)
+            c.limit("pids", "pids.current").parse::<u32>().is_ok_and(|count| count > 300 / slow())
         });
         let began = Instant::now();
         c.on_id(&["delete", "--force"]).ok();
