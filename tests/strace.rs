@@ -92,25 +92,30 @@ fn the_runtime_starts_no_program_but_init() {
 fn on_cgroup2_create_and_exec_write_no_cgroup_procs() {
     v2_only!();
     not_in_runc!("it writes its child's pid to cgroup.procs");
-    let c = Container::idle();
     if Command::new("strace").arg("-V").output().is_err() {
         skip!("no strace");
     }
-    let traced = |words: &[&str], file: &str| {
+    let traced = |c: &Container, flags: &[&str], words: &[&str]| {
+        let file = c.dir.join("trace");
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-s", "4096", "-e", "trace=clone3,openat,open,openat2,write", "-o"]).arg(c.dir.join(file));
+        strace.args(flags).args(["-s", "4096", "-e", "trace=clone3,openat,open,openat2,write", "-o"]).arg(&file);
         strace.arg(binary()).arg("--root").arg(&c.root).args(words);
         assert_eq!(c.finish(strace.current_dir(&c.dir)).code, 0, "{words:?} under strace");
-        fs::read_to_string(c.dir.join(file)).unwrap()
+        fs::read_to_string(file).unwrap()
     };
-    let create = traced(&c.words("create", &[]), "create.trace");
+    let c = Container::idle();
+    // Its init, which lives on, is not followed; that of a `run` is.
+    let create = traced(&c, &[], &c.words("create", &[]));
+    let own = format!("0::{}/{}", c.cgroup_parent, c.cgroup_leaf);
+    assert!(fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap().lines().any(|line| line == own));
     c.start();
-    for (what, trace) in [("create", create), ("exec", traced(&["exec", &c.id, "true"], "exec.trace"))] {
+    let exec = traced(&c, &["-f"], &["exec", &c.id, "true"]);
+    let other = Container::new(&["true"]);
+    let run = traced(&other, &["-f"], &other.words("run", &[]));
+    for (what, trace) in [("create", create), ("exec", exec), ("run", run)] {
         assert!(trace.contains("CLONE_INTO_CGROUP"), "{what}: {trace}");
-        let writes: Vec<_> =
-            trace.lines().filter(|line| line.contains("cgroup.procs") || line.contains("/tasks")).collect();
+        let enters = |line: &&str| line.contains("cgroup.procs") || line.contains("/tasks");
+        let writes: Vec<_> = trace.lines().filter(enters).collect();
         assert!(writes.is_empty(), "{what}: {writes:#?}");
-        let own = format!("0::{}/{}", c.cgroup_parent, c.cgroup_leaf);
-        assert!(fs::read_to_string(format!("/proc/{}/cgroup", c.pid())).unwrap().lines().any(|line| line == own));
     }
 }
