@@ -118,7 +118,13 @@ pub fn spawn(what: &Spawn, write_maps: impl FnOnce(i32) -> crate::Result<()>) ->
     let errno = errno_of(&child);
     if errno != 0 {
         let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(spawned.pid), None);
-        return Err(crate::Error::from(Errno::from_raw(errno)).context("execute init"));
+        // By a descriptor, which needs no path. TOMOYO looks for the one that the kernel makes up of it all the same.
+        let hint = if errno == libc::ENOENT {
+            " (TOMOYO, where it is active, asks for /dev/fd, a link to /proc/self/fd)"
+        } else {
+            ""
+        };
+        return Err(crate::Error::from(Errno::from_raw(errno)).context(format!("execute init{hint}")));
     }
     Ok(spawned)
 }
