@@ -84,7 +84,8 @@ fn assert_within(c: &Container, quota: u64) {
     // meanwhile counts as used.
     let most = (quota * (periods + 1) + 10_000 * processors() as u64) * u64::from(slow());
     assert!(used <= most, "{used} us used in {periods} periods of {quota} us");
-    assert!(used >= quota * periods / 20, "{used} us used in {periods} periods: it ran at all");
+    // What it took too much of is paid back first, for which it may stand still for longer.
+    eventually("it goes on", || cpu_time(c) > before);
     eventually("it is throttled", || stat(c, "nr_throttled") > 2);
 }
 
