@@ -342,14 +342,6 @@ fn cgroup_manager_disabled_leaves_the_container_where_the_caller_is() {
 }
 
 #[test]
-fn systemd_as_cgroup_manager_is_refused_by_name() {
-    let c = Container::idle();
-    let before = c.leftovers();
-    c.runtime(&[&["--systemd-cgroup"][..], &c.words("create", &[])].concat()).fails(1, &["systemd"]);
-    before.assert_nothing_new();
-}
-
-#[test]
 fn huge_pages_and_settings_of_cgroup2_hold_where_its_hierarchy_has_the_controller() {
     not_in_runc!("it uses no controller of cgroup2 beside v1");
     let passed = fs::read_to_string("/sys/fs/cgroup/unified/cgroup.subtree_control").unwrap_or_default();

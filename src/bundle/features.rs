@@ -98,7 +98,9 @@ pub fn features() -> Value {
             // What drivers ask runc and crun by.
             "org.opencontainers.runc.checkpoint.enabled": "false",
         },
-        "potentiallyUnsafeConfigAnnotations": [attributes::EXEC_CPUS, net_devices::RETURN, process::KEEP_GROUPS],
+        // A name that ends in a dot stands for all that begin so.
+        "potentiallyUnsafeConfigAnnotations":
+            [attributes::EXEC_CPUS, net_devices::RETURN, process::KEEP_GROUPS, cgroup::systemd::ANNOTATION],
     })
 }
 
@@ -198,6 +200,7 @@ fn cgroups() -> Value {
             place.is_ok_and(|place| cgroup::plan(&place, resources.as_ref(), None).is_ok())
         })
     };
+    let is_unit = |manager| cgroup::systemd::Unit::new(Some("a.slice:b:c"), "c", manager).is_ok();
     let v1 = "32 31 0:29 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n\
               33 31 0:30 / /sys/fs/cgroup/rdma rw - cgroup cgroup rw,rdma\n";
     let own = "2:rdma:/\n1:devices:/\n";
@@ -205,9 +208,8 @@ fn cgroups() -> Value {
     json!({
         "v1": plans(v1, own, json!({})),
         "v2": plans(v2, "0::/\n", json!({})),
-        // `--systemd-cgroup` is refused.
-        "systemd": false,
-        "systemdUser": false,
+        "systemd": is_unit(cgroup::systemd::Manager::System),
+        "systemdUser": is_unit(cgroup::systemd::Manager::User { bus: String::new() }),
         "rdma": plans(v1, own, json!({"rdma": {"mlx5_0": {"hcaHandles": 1}}})),
     })
 }
@@ -236,7 +238,7 @@ mod tests {
         let linux = &features["linux"];
         assert_eq!(
             linux["cgroup"],
-            json!({"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true})
+            json!({"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true})
         );
         assert_eq!(linux["intelRdt"], json!({"enabled": true, "schemata": true, "monitoring": true}));
         assert_eq!(linux["namespaces"].as_array().unwrap().len(), 8);

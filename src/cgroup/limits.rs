@@ -320,7 +320,7 @@ mod tests {
             path: "/c".into(),
             version: Version::V1,
         };
-        let place = Place { cgroups: controllers.iter().map(cgroup).collect(), of_user: false };
+        let place = Place { cgroups: controllers.iter().map(cgroup).collect(), of_user: false, unit: None };
         let steps = limits(&place, &serde_json::from_str(resources).unwrap())?;
         Ok(steps.iter().map(ToString::to_string).collect())
     }

@@ -1,5 +1,5 @@
 //! Control groups: where a container's processes are counted, limited, frozen and killed. cgroup v1, v1 beside an empty
-//! cgroup2 ("hybrid") and v2 alone are here, by their files; systemd as their manager is not yet. Nothing here knows of
+//! cgroup2 ("hybrid") and v2 alone are here, by their files or with systemd as their manager. Nothing here knows of
 //! containers, bundles or state files: a `LinuxResources`, a path and a fallback name come in from `bundle` and
 //! `container`, steps go to the kernel's files below /sys/fs/cgroup, and a [`Place`] goes into the container's state.
 //!
@@ -24,6 +24,7 @@ mod run;
 mod stats;
 mod step;
 mod stuck;
+pub mod systemd;
 mod unified;
 mod update;
 mod v2;

@@ -16,6 +16,7 @@ use super::events::Events;
 use super::file::{is_gone, open_dir, open_for_write, read_at, read_list, read_list_at};
 use super::hierarchy::Layout;
 use super::step::{Cgroup, Version};
+use super::systemd::Unit;
 use crate::{Context, Error, Result};
 
 /// A container's cgroups.
@@ -26,6 +27,9 @@ pub struct Place {
     /// Whether a user other than root made it, to whom the kernel refuses rules about devices.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub of_user: bool,
+    /// The unit of systemd whose cgroups they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
 }
 
 /// Which interface has the controllers that limit, freeze and count a container.
@@ -65,7 +69,7 @@ pub fn place(layout: &Layout, path: Option<&Path>, fallback: &str) -> Result<Pla
             version: hierarchy.version,
         })
     });
-    Ok(Place { cgroups: cgroups.collect::<Result<_>>()?, of_user: false })
+    Ok(Place { cgroups: cgroups.collect::<Result<_>>()?, of_user: false, unit: None })
 }
 
 /// The path with a leading slash before each part, and no `.`, `..` or empty part.
@@ -306,7 +310,7 @@ mod tests {
     #[test]
     fn a_place_survives_the_state_file() {
         let cgroup = Cgroup { hierarchy: "memory".into(), mount: "/m".into(), path: "/c".into(), version: Version::V1 };
-        let place = Place { cgroups: vec![cgroup], of_user: false };
+        let place = Place { cgroups: vec![cgroup], of_user: false, unit: None };
         let text = serde_json::to_string(&place).unwrap();
         assert_eq!(text, r#"{"cgroups":[{"hierarchy":"memory","mount":"/m","path":"/c","version":"v1"}]}"#);
         assert_eq!(serde_json::from_str::<Place>(&text).unwrap(), place);

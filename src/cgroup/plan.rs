@@ -23,6 +23,13 @@ pub fn plan(place: &Place, resources: Option<&LinuxResources>, owner: Option<u32
         steps.extend(owner.map(|uid| Step::Delegate { cgroup: cgroup.clone(), uid }));
     }
     steps.extend(fill_cpuset(place, resources));
+    steps.extend(limit(place, resources)?);
+    Ok(steps)
+}
+
+/// The steps that write device rules and limits.
+pub(super) fn limit(place: &Place, resources: Option<&LinuxResources>) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
     // Of a user other than root the kernel takes no rules, and lets him make no device and open none that is not his.
     if !place.of_user {
         steps.push(restrict_devices(place, resources)?);

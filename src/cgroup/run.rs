@@ -12,7 +12,7 @@ use super::file::{open_dir, open_for_write, read_at, refused, write_all, write_a
 use super::freezer;
 use super::place::Place;
 use super::step::{Cgroup, IfAbsent, Step, Value, Version};
-use super::{controllers, device_program};
+use super::{controllers, device_program, systemd};
 use crate::{Context, Error, Result};
 
 /// A directory that a step made, told from any later one of its name.
@@ -28,6 +28,8 @@ pub struct Identity {
 #[derive(Debug, Default)]
 pub struct Made {
     dirs: Vec<Held>,
+    /// Who is put into them, where a process does not enter by itself.
+    init: Option<i32>,
 }
 
 /// One cgroup's directory, held open.
@@ -53,6 +55,9 @@ impl Made {
     pub fn run(&mut self, step: &Step) -> Result<Vec<Identity>> {
         match step {
             Step::Make { cgroup } => return self.make(cgroup),
+            Step::Start(start) => return self.start(start),
+            Step::Join { cgroup } => return self.join(cgroup),
+            Step::Enter { cgroups } => systemd::enter(cgroups, self.init()?)?,
             Step::FillCpuset { cgroup, leaf } => fill_cpuset(self.hold(cgroup)?, leaf)?,
             Step::Write { cgroup, value } => {
                 let dir = &self.hold(cgroup)?.dir;
@@ -65,6 +70,15 @@ impl Made {
             Step::Devices { cgroup, writes } => write_devices(&self.hold(cgroup)?.dir, cgroup, writes)?,
         }
         Ok(Vec::new())
+    }
+
+    /// The container's first process, which is there before its cgroups are where systemd makes them around it.
+    pub fn is_for(&mut self, init: i32) {
+        self.init = Some(init);
+    }
+
+    fn init(&self) -> Result<i32> {
+        self.init.ok_or_else(|| Error::new("there is no process to make a unit of"))
     }
 
     /// The files through which a process enters: one a v1 hierarchy, into each of which it writes "0" itself. That
@@ -104,6 +118,40 @@ impl Made {
             }
         };
         Ok(&self.dirs[at])
+    }
+
+    /// Has systemd start the unit, and holds the cgroup that it made.
+    fn start(&mut self, start: &systemd::Start) -> Result<Vec<Identity>> {
+        systemd::start(start, self.init()?)?;
+        let cgroup = &start.cgroup;
+        let path = cgroup.dir();
+        let dir = open_dir(&path).context(|| format!("open {path}"))?;
+        let inode = nix::sys::stat::fstat(&dir).context(|| format!("stat {path}"))?.st_ino;
+        if cgroup.version == Version::V2 {
+            refuse_frozen(cgroup, &dir)?;
+        }
+        self.dirs.push(Held { cgroup: cgroup.clone(), dir, origin: Origin::Made });
+        Ok(vec![Identity { path, inode }])
+    }
+
+    /// A directory beside the one that systemd made, unless that has made this one too.
+    fn join(&mut self, cgroup: &Cgroup) -> Result<Vec<Identity>> {
+        if self.dirs.iter().any(|held| held.cgroup == *cgroup) {
+            return Ok(Vec::new());
+        }
+        let path = cgroup.dir();
+        let mut made = Vec::new();
+        let origin = make_dir(cgroup, &path, &mut made).context(|| format!("make cgroup {path}"))?;
+        let dir = open_dir(&path).context(|| format!("open {path}"))?;
+        if origin == Origin::Made {
+            let inode = nix::sys::stat::fstat(&dir).context(|| format!("stat {path}"))?.st_ino;
+            made.push(Identity { path, inode });
+        }
+        if cgroup.has("freezer") {
+            refuse_frozen(cgroup, &dir)?;
+        }
+        self.dirs.push(Held { cgroup: cgroup.clone(), dir, origin });
+        Ok(made)
     }
 
     fn make(&mut self, cgroup: &Cgroup) -> Result<Vec<Identity>> {
@@ -214,7 +262,7 @@ fn explain_birth(cgroup: &Cgroup, dir: &OwnedFd, error: Error) -> Error {
 
 /// A cgroup that holds processes belongs to somebody: to limit or kill it would hit them.
 fn refuse_inhabited(cgroup: &Cgroup) -> Result<()> {
-    let pids = Place { cgroups: vec![cgroup.clone()], of_user: false }.pids()?;
+    let pids = Place { cgroups: vec![cgroup.clone()], of_user: false, unit: None }.pids()?;
     let Some(first) = pids.first() else { return Ok(()) };
     Err(Error::new(format!(
         "container's cgroup is not empty: {} process(es) found in {}, pid {first} first; give another linux.cgroupsPath or end them",

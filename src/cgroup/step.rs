@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::devices::DeviceWrite;
+use super::systemd::Start;
 
 /// Which of the kernel's two interfaces a hierarchy speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,18 @@ pub enum Step {
         /// The cgroup.
         cgroup: Cgroup,
     },
+    /// Have systemd start a unit with init in it.
+    Start(Box<Start>),
+    /// Make the directory beside a unit's where systemd has not made it.
+    Join {
+        /// The cgroup.
+        cgroup: Cgroup,
+    },
+    /// Put init into each cgroup that systemd has not put it into.
+    Enter {
+        /// The cgroups; at least one.
+        cgroups: Vec<Cgroup>,
+    },
     /// Copy `cpuset.cpus` and `cpuset.mems` down from the nearest parent that has them: a v1 cpuset with either empty
     /// takes no process, and a new one is born empty.
     FillCpuset {
@@ -158,7 +171,10 @@ impl Step {
     /// The cgroup that the step acts on.
     pub fn cgroup(&self) -> &Cgroup {
         match self {
-            Self::Make { cgroup }
+            Self::Start(start) => &start.cgroup,
+            Self::Enter { cgroups } => &cgroups[0],
+            Self::Join { cgroup }
+            | Self::Make { cgroup }
             | Self::FillCpuset { cgroup, .. }
             | Self::Write { cgroup, .. }
             | Self::WriteTogether { cgroup, .. }
@@ -186,6 +202,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Make { cgroup } => write!(f, "make cgroup {cgroup}"),
+            Self::Start(start) => start.fmt(f),
+            Self::Join { cgroup } => write!(f, "join cgroup {cgroup}"),
+            Self::Enter { cgroups } => write!(f, "put init into {}", Listed(cgroups)),
             Self::FillCpuset { cgroup, leaf } if leaf.is_empty() => {
                 write!(f, "fill cpuset.cpus, cpuset.mems of the parents of {cgroup} where empty")
             }

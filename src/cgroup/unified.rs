@@ -139,7 +139,7 @@ mod tests {
                 Cgroup { hierarchy: "unified".into(), mount: mount.clone(), path: "/p/c".into(), version: Version::V2 };
             // Hybrid: v1 has the others.
             let memory = Cgroup { hierarchy: "memory".into(), version: Version::V1, ..cgroup.clone() };
-            Self { mount, place: Place { cgroups: vec![memory, cgroup], of_user: false } }
+            Self { mount, place: Place { cgroups: vec![memory, cgroup], of_user: false, unit: None } }
         }
 
         fn lines(&self, resources: &str) -> Result<Vec<String>> {

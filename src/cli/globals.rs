@@ -31,7 +31,11 @@ static CGROUP_MANAGER: Flag = Flag::new(
     Value::OneOf("MANAGER", &["cgroupfs", "systemd", "disabled"]),
     "Who makes the containers' cgroups: nfrun through the file system, systemd, or nobody.",
 );
-static SYSTEMD_CGROUP: Flag = Flag::switch("systemd-cgroup", "The same as --cgroup-manager systemd.");
+static SYSTEMD_CGROUP: Flag = Flag::switch(
+    "systemd-cgroup",
+    "The same as --cgroup-manager systemd: a container is a scope of systemd, the host's for root and the user's own \
+     otherwise, and linux.cgroupsPath is slice:prefix:name. Later commands need no flag.",
+);
 static ROOTLESS: Flag = Flag::new(
     "rootless",
     Value::OneOf("WHEN", &["auto", "true", "false"]),

@@ -81,7 +81,8 @@ pub fn undo(locked: Locked) -> Result<()> {
     // another's. Without one, or before it was whole, what is in them is the container's.
     let whole = state.is_some();
     let own_pids = state.as_ref().is_some_and(State::ends_with_init);
-    if let Some(place) = state.and_then(|state| state.place).filter(|_| record.is_some()) {
+    let place = state.and_then(|state| state.place);
+    if let Some(place) = place.filter(|_| record.is_some() && !undos.iter().any(is_of_a_successor)) {
         fault::point();
         if !own_pids {
             place.signal_all(libc::SIGKILL, PATIENCE)?;
@@ -94,6 +95,7 @@ pub fn undo(locked: Locked) -> Result<()> {
         fault::point();
         match step {
             Undo::EndProcess(identity) => end_process(identity)?,
+            Undo::StopUnit { unit, path, inode } => cgroup::systemd::stop(unit, path, *inode, PATIENCE)?,
             Undo::RemoveCgroup { path, leaf: true, inode: Some(inode) } => {
                 cgroup::remove_leaf(path, *inode, !own_pids, PATIENCE)?;
             }
@@ -116,6 +118,13 @@ pub fn undo(locked: Locked) -> Result<()> {
     }
     fault::point();
     locked.remove()
+}
+
+/// Whether the cgroup by which a unit is known is another's by now: systemd gives up a unit whose processes have ended, and
+/// its name may be taken before this container is deleted.
+fn is_of_a_successor(undo: &Undo) -> bool {
+    let Undo::StopUnit { path, inode: Some(inode), .. } = undo else { return false };
+    std::fs::metadata(path).is_ok_and(|found| found.ino() != *inode)
 }
 
 /// Whether a class of service stays: one that a closID names outlives the container for which it was made (config-linux.md,
@@ -169,7 +178,9 @@ fn has_vanished(record: &undo::Record) -> bool {
         .collect();
     let lives = undos.iter().any(|step| matches!(step, Undo::EndProcess(who) if identity::find(who).is_some()));
     let is_there = |(path, inode): &(&PathBuf, u64)| std::fs::metadata(path).is_ok_and(|found| found.ino() == *inode);
-    !made.is_empty() && !lives && !made.iter().any(is_there)
+    // systemd removes the cgroup of what has stopped.
+    let by_systemd = undos.iter().any(|step| matches!(step, Undo::StopUnit { .. }));
+    !by_systemd && !made.is_empty() && !lives && !made.iter().any(is_there)
 }
 
 fn collect(globals: &Globals, id: &ContainerId) -> Result<bool> {

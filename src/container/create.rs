@@ -10,8 +10,8 @@ use super::launch::Launch;
 use super::notify::{self, Notifier};
 use super::store::{self, Directory, Locked, NOTIFY, START_SOCKET, State};
 use super::{
-    ContainerId, CreateOptions, Globals, Status, attributes, cleanup, fault, hooks, identity, links, obstacles,
-    terminal,
+    CgroupManager, ContainerId, CreateOptions, Globals, Status, attributes, cleanup, fault, hooks, identity, links,
+    obstacles, terminal,
 };
 use crate::bundle::create::{Circumstances, Planned};
 use crate::bundle::notify::{Notify, ServiceManager};
@@ -62,6 +62,10 @@ fn make_plan(
     };
     let caller = if look { Caller::find() } else { Caller::Root };
     let found = if look { host_cgroups::find(globals, config, caller, &table)? } else { HostCgroups::default() };
+    let systemd = match globals.cgroup_manager {
+        CgroupManager::Systemd if look => Some(cgroup::systemd::Manager::of_caller(caller)?),
+        _ => None,
+    };
     let notify = ServiceManager::from_environment()?
         .map(|manager| Notify { manager, directory: globals.root.join(id.as_str()).join(NOTIFY) });
     let around = Circumstances {
@@ -69,6 +73,7 @@ fn make_plan(
         bundle: &config.bundle,
         cgroups: found.layout.as_ref(),
         withheld: found.withheld.as_deref(),
+        systemd: systemd.as_ref(),
         mount_table: &table,
         no_pivot: options.no_pivot,
         new_keyring: !options.no_new_keyring,
@@ -176,7 +181,13 @@ impl<'a> Creation<'a> {
                 RuntimeStep::MakeState => self.make_state(&plan)?,
                 RuntimeStep::MeetManager(manager) => self.manager = Some((manager.clone(), notify::connect(manager)?)),
                 RuntimeStep::MakeNotify { directory, listens } => self.make_notify(directory, *listens)?,
-                RuntimeStep::Cgroup(step) => identities.extend(made.run(step)?),
+                RuntimeStep::Cgroup(step) => {
+                    identities.extend(made.run(step)?);
+                    // Those that are made around init are in use at once.
+                    if self.recorded.is_some() {
+                        self.note_made(&mut identities)?;
+                    }
+                }
                 RuntimeStep::Resctrl(_, resctrl::Step::Enter(group)) => group.enter(launch.init()?.pid)?,
                 RuntimeStep::Resctrl(root, step) => {
                     if let Some(made) = step.run(root)? {
@@ -197,6 +208,7 @@ impl<'a> Creation<'a> {
                     let identity = identity::of(init.pid, init.process.as_fd())?;
                     self.append(&[Line::Process(identity)])?;
                     self.recorded = Some(identity);
+                    made.is_for(init.pid);
                 }
                 RuntimeStep::AwaitInit => launch.await_init(&plan)?,
                 RuntimeStep::MapIds(maps) => launch.map_ids(maps)?,
@@ -267,6 +279,10 @@ impl<'a> Creation<'a> {
     /// with this one in it.
     fn refuse_claimed_cgroup(&self, intents: &[Line]) -> Result<()> {
         let Some(place) = &self.planned.place else { return Ok(()) };
+        // systemd has no two units of one name.
+        if place.unit.is_some() {
+            return Ok(());
+        }
         let made = intents.iter().filter(|line| matches!(line, Line::Cgroup { leaf: true, .. })).count();
         if made == place.cgroups.len() {
             return Ok(());
@@ -292,6 +308,9 @@ impl<'a> Creation<'a> {
         let mut intents = self.planned.place.as_ref().map(intents).unwrap_or_default();
         let claimed = self.refuse_claimed_cgroup(&intents);
         intents.extend(plan.runtime_steps().filter_map(|(_, step)| match step {
+            RuntimeStep::Cgroup(cgroup::Step::Start(start)) => {
+                Some(Line::Unit { unit: start.unit.clone(), path: start.cgroup.dir().into() })
+            }
             RuntimeStep::Resctrl(_, step) => resctrl_intent(step),
             RuntimeStep::HoldNetwork => Some(Line::HoldNetworks),
             RuntimeStep::MoveLink(origin) => Some(Line::Link(Box::new(origin.clone()))),
@@ -408,8 +427,14 @@ pub fn hand_out(process: &Spawned, pid_file: Option<&Path>, pidfd_socket: Option
 
 /// The directories that do not exist yet and will be made.
 fn intents(place: &cgroup::Place) -> Vec<Line> {
+    // Of cgroup2 systemd makes all of it.
+    if place.unit.is_some() && place.is_v2() {
+        return Vec::new();
+    }
     let leaves: Vec<_> = place.cgroups.iter().map(|cgroup| PathBuf::from(cgroup.dir())).collect();
-    place.missing_dirs().into_iter().map(|path| Line::Cgroup { leaf: leaves.contains(&path), path }).collect()
+    let missing = place.missing_dirs().into_iter();
+    let directory = |path: PathBuf| Line::Cgroup { leaf: leaves.contains(&path), path };
+    missing.map(directory).collect()
 }
 
 /// A directory of resctrl that does not exist yet and will be made.

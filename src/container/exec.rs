@@ -64,7 +64,8 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
 /// Where the process is born on cgroup2. A user whose own cgroup is not beside the container's may have no process there:
 /// without limits it is left outside, as with runc.
 fn cgroup_to_enter(place: &cgroup::Place, spec: &Spec, state: &State) -> Result<Option<OwnedFd>> {
-    let wall = if place.of_user { place.wall()? } else { None };
+    // A unit of systemd is entered by way of that.
+    let wall = if place.of_user && place.unit.is_none() { place.wall()? } else { None };
     let Some(wall) = wall else { return place.v2_dir_beside(state.init.pid) };
     let why =
         format!("this user may not write to {wall}/cgroup.procs, which holds the caller's cgroup and the container's");
@@ -116,6 +117,8 @@ fn start(
     let mut launch = Launch::new(plan, options.preserve_fds)?;
     let mut init = Some(init);
     let mut agent = None;
+    let unit = place.and_then(|place| place.unit.as_ref()).filter(|unit| unit.is_a_users());
+    let mut is_outside = false;
     let mut v2 = place.map(|place| cgroup_to_enter(place, spec, state)).transpose()?.flatten();
     for (number, step) in plan.runtime_steps() {
         log::debug!("exec: step {number}: {step}");
@@ -133,9 +136,17 @@ fn start(
                     None => launch.open(*slot, source)?,
                 }
             }
-            RuntimeStep::Spawn { kinds, .. } => launch.spawn(plan, *kinds, None, v2.as_ref().map(AsFd::as_fd))?,
+            RuntimeStep::Spawn { kinds, .. } => {
+                let cgroup = v2.as_ref().map(AsFd::as_fd);
+                // A user may move no process out of his session into the container's unit, but his systemd may.
+                let choices: &[_] = if unit.is_some() { &[cgroup, None] } else { &[cgroup] };
+                is_outside = launch.spawn_in_one_of(plan, *kinds, None, choices)? > 0;
+            }
             RuntimeStep::AwaitInit => launch.await_init(plan)?,
             RuntimeStep::Save => {
+                if let (true, Some(unit), Some(dir)) = (is_outside, unit, &v2) {
+                    unit.attach(&cgroup::systemd::below(unit, dir)?, launch.init()?.pid)?;
+                }
                 hand_out(launch.init()?, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?
             }
             RuntimeStep::Release => launch.release()?,

@@ -3,7 +3,7 @@
 use super::{CgroupManager, Globals, Rootless};
 use crate::bundle::Config;
 use crate::sys::Caller;
-use crate::{Context, Error, Result, cgroup};
+use crate::{Context, Result, cgroup};
 
 /// What a container gets of the host's cgroups.
 #[derive(Default)]
@@ -18,19 +18,15 @@ pub struct HostCgroups {
 /// the bundle names its cgroup: as runc.
 pub fn find(globals: &Globals, config: &Config, caller: Caller, mount_table: &str) -> Result<HostCgroups> {
     match globals.cgroup_manager {
-        CgroupManager::Systemd => {
-            return Err(Error::invalid(
-                "--systemd-cgroup: systemd as cgroup manager is not supported yet; use cgroupfs",
-            ));
-        }
         CgroupManager::Disabled => {
             return Ok(HostCgroups { layout: None, withheld: Some("cgroups are disabled".into()) });
         }
-        CgroupManager::Cgroupfs => {}
+        CgroupManager::Cgroupfs | CgroupManager::Systemd => {}
     }
     let own = crate::sys::read_kernel_file("/proc/self/cgroup").context(|| "read /proc/self/cgroup")?;
     let layout = cgroup::Layout::parse(mount_table, &own);
-    if !globals.rootless.makes_do(caller) {
+    // systemd makes what a user asks it for.
+    if globals.cgroup_manager == CgroupManager::Systemd || !globals.rootless.makes_do(caller) {
         return Ok(HostCgroups { layout: Some(layout?), withheld: None });
     }
     let path = config.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());

@@ -97,6 +97,18 @@ impl Launch {
 
     /// Starts init with everything that was opened, and closes that here.
     pub fn spawn(&mut self, plan: &Plan, kinds: u64, maps: Option<&IdMaps>, cgroup: Option<BorrowedFd>) -> Result<()> {
+        self.spawn_in_one_of(plan, kinds, maps, &[cgroup]).map(drop)
+    }
+
+    /// The same in the first of these cgroups (None is the caller's own) that the kernel lets this process be born in; its
+    /// number among them.
+    pub fn spawn_in_one_of(
+        &mut self,
+        plan: &Plan,
+        kinds: u64,
+        maps: Option<&IdMaps>,
+        cgroups: &[Option<BorrowedFd>],
+    ) -> Result<usize> {
         let program = init_program().map_err(|error| error.context("prepare the init program"))?;
         let found = nix::sys::stat::fstat(&program)?;
         self.program = (found.st_dev, found.st_ino);
@@ -120,11 +132,22 @@ impl Launch {
         let argument = CString::new(argument).map_err(|_| Error::new("init's argument"))?;
         let mut keep: Vec<i32> = numbers.into_iter().filter(|fd| *fd >= 0).collect();
         keep.extend([text.as_raw_fd(), self.page.fd.as_raw_fd(), other.as_raw_fd()]);
-        let what = Spawn { program: program.as_fd(), argument: &argument, keep: &keep, kinds, cgroup };
-        let started = spawn(&what, |pid| maps.map_or(Ok(()), |maps| id_maps::write(pid, maps, "linux")));
+        let attempt = |cgroup| {
+            let what = Spawn { program: program.as_fd(), argument: &argument, keep: &keep, kinds, cgroup };
+            spawn(&what, |pid| maps.map_or(Ok(()), |maps| id_maps::write(pid, maps, "linux")))
+        };
+        let mut started = Err(Error::new("there is no cgroup to start it in"));
+        let mut at = 0;
+        for (number, cgroup) in cgroups.iter().enumerate() {
+            (at, started) = (number, attempt(*cgroup));
+            let is_refused = |error: &Error| matches!(error.errno(), Some(libc::EACCES | libc::EPERM));
+            if !started.as_ref().is_err_and(is_refused) {
+                break;
+            }
+        }
         self.slots.clear();
         self.started = Some(started.map_err(|error| error.context("start init"))?);
-        Ok(())
+        Ok(at)
     }
 
     /// Init as it was started last.

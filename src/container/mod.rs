@@ -89,7 +89,7 @@ pub enum Rootless {
 pub enum CgroupManager {
     /// Files below /sys/fs/cgroup.
     Cgroupfs,
-    /// systemd over D-Bus: refused by name until it is there.
+    /// systemd over D-Bus: the host's for root, a user's own otherwise.
     Systemd,
     /// No cgroup at all.
     Disabled,

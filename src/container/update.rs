@@ -124,7 +124,7 @@ impl Class {
         let schemas = [l3, mb].map(|schema| schema.map(str::to_owned));
         if let Some(group) = state.rdt.clone() {
             let text = format!("{}\n", group.schemata()?.join("\n"));
-            let before = vec![Old { path: format!("{}/schemata", group.dir), text, devices: None }];
+            let before = vec![Old::of_file(format!("{}/schemata", group.dir), text)];
             return Ok(Some(Self { group, steps: Vec::new(), lines, before, schemas }));
         }
         let (steps, group) = resctrl::plan(&no_rdt()?, &state.id, &table)?;

@@ -1,5 +1,5 @@
 //! The undo record: what a container has made on the host, written before it is made, as data that any later command
-//! can replay. Nothing here knows a container or a cgroup, and of an interface only its description; callers say what an
+//! can replay. Nothing here knows a container or a cgroup, and of an interface or a unit only its description; callers say what an
 //! undo means. The file is JSON lines: a head and all intents in one write before the first effect, then the identity of each thing once it is made.
 
 use std::collections::HashSet;
@@ -12,6 +12,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::systemd::Unit;
 use crate::network::Origin;
 use crate::{Context, Error, Result};
 
@@ -60,6 +61,13 @@ pub enum Line {
         path: PathBuf,
         /// Whether it is the container's own.
         leaf: bool,
+    },
+    /// A unit of systemd is going to be started.
+    Unit {
+        /// Its name, and who manages it.
+        unit: Unit,
+        /// The cgroup that it will have, whose inode tells it from another of its name.
+        path: PathBuf,
     },
     /// A directory of resctrl that did not exist, and is going to be made. `own`: by the container's id.
     Resctrl {
@@ -142,6 +150,15 @@ pub enum Undo {
         inode: Option<u64>,
         /// Whether what runs in it is the container's.
         leaf: bool,
+    },
+    /// Stop a unit of systemd, with a cgroup of this inode where it is known.
+    StopUnit {
+        /// The unit.
+        unit: Unit,
+        /// Its cgroup.
+        path: PathBuf,
+        /// The cgroup's inode.
+        inode: Option<u64>,
     },
     /// Remove a directory of resctrl, of this inode where it is known.
     RemoveResctrl {
@@ -290,6 +307,9 @@ impl Record {
             Line::Process(process) | Line::Begun { process, .. } => Some(Undo::EndProcess(*process)),
             Line::Cgroup { path, leaf } => {
                 Some(Undo::RemoveCgroup { path: path.clone(), inode: inode_of(path), leaf: *leaf })
+            }
+            Line::Unit { unit, path } => {
+                Some(Undo::StopUnit { unit: unit.clone(), path: path.clone(), inode: inode_of(path) })
             }
             Line::Resctrl { path, own } => {
                 Some(Undo::RemoveResctrl { path: path.clone(), inode: inode_of(path), own: *own })

@@ -6,6 +6,7 @@
 
 pub mod aside;
 pub mod bundle;
+pub mod bus;
 pub mod daemon;
 pub mod events;
 pub mod install;

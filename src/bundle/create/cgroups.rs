@@ -3,6 +3,7 @@
 use oci_spec::runtime::{LinuxResources, Mount};
 
 use super::Planner;
+use super::stops::Stops;
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::process;
 use crate::init::namespaces::ids;
@@ -12,7 +13,12 @@ use crate::{Error, Result, cgroup, resctrl};
 
 impl Planner<'_> {
     /// Its place among the cgroups, if there are any, and the steps that make and limit it.
-    pub(super) fn cgroups(&self, first: &mut Vec<RuntimeStep>, draft: &mut Draft) -> Result<Option<cgroup::Place>> {
+    pub(super) fn cgroups(
+        &self,
+        first: &mut Vec<RuntimeStep>,
+        draft: &mut Draft,
+        stops: &mut Stops,
+    ) -> Result<Option<cgroup::Place>> {
         let resources = self.linux.resources().as_ref();
         let Some(layout) = self.around.cgroups.filter(|_| self.around.look) else {
             match resources.and_then(limit_asked_for).filter(|_| self.around.look) {
@@ -21,7 +27,11 @@ impl Planner<'_> {
             }
         };
         let path = self.linux.cgroups_path().as_deref();
-        let mut place = cgroup::place(layout, path, self.around.id)?;
+        let id = self.around.id;
+        let mut place = match self.around.systemd {
+            Some(manager) => cgroup::systemd::place(layout, path, id, manager.clone())?,
+            None => cgroup::place(layout, path, id)?,
+        };
         place.of_user = self.around.caller != Caller::Root;
         let steps = cgroup::plan(&place, resources, self.cgroup_owner(&place));
         let steps = steps.map_err(|error| match self.around.withheld {
@@ -31,6 +41,12 @@ impl Planner<'_> {
             }
             None => error,
         })?;
+        if place.unit.is_some() {
+            // systemd takes a process that is there, so init is, and waits.
+            let steps = cgroup::systemd::plan(&place, id, steps, self.spec.annotations().as_ref())?;
+            stops.begin(draft, steps.into_iter().map(RuntimeStep::Cgroup).collect());
+            return Ok(Some(place));
+        }
         first.extend(steps.into_iter().map(RuntimeStep::Cgroup));
         process::enter_cgroups(&place, draft)?;
         Ok(Some(place))

@@ -42,6 +42,8 @@ pub struct Circumstances<'a> {
     pub cgroups: Option<&'a cgroup::Layout>,
     /// Why it gets none, or not in every hierarchy: what an error about a limit says.
     pub withheld: Option<&'a str>,
+    /// The systemd that manages them, where one does.
+    pub systemd: Option<&'a cgroup::systemd::Manager>,
     /// The host's mount table, /proc/self/mountinfo.
     pub mount_table: &'a str,
     /// `--no-pivot`.
@@ -159,7 +161,7 @@ impl Planner<'_> {
         }
         first.extend(self.hooks(List::Poststop).cloned().map(RuntimeStep::Defer));
         let mut stops = Stops::default();
-        let place = self.cgroups(&mut first, &mut draft)?;
+        let place = self.cgroups(&mut first, &mut draft, &mut stops)?;
         // Whatever CPUs the caller runs on, the container has those of its cpuset.
         attributes::plan::Affinity::check(process, self.spec.annotations().as_ref())?;
         attributes::plan::Affinity::default().after_the_join(&mut draft);

@@ -2,6 +2,7 @@
 //! refuses in the middle is taken back as a whole; what was read is data, which a later command can use when this one
 //! was killed. What only one of the kernel's interfaces does is in `v1` and `v2`; nothing here writes a file but by a step.
 
+mod unit;
 mod v1;
 mod v2;
 
@@ -16,12 +17,15 @@ use super::file::{is_gone, read, read_list, write};
 use super::place::{Interface, Place};
 use super::run::Made;
 use super::step::{Cgroup, IfAbsent, Step, Value};
+use super::systemd::Change;
 use crate::{Context, Error, Result};
 
 /// What an update is going to write, and what is there before.
 #[derive(Debug)]
 pub struct Update {
     steps: Vec<Step>,
+    /// What systemd is told before.
+    unit: Option<Change>,
     /// What to write, the last first, to put everything back.
     pub before: Vec<Old>,
     /// Whether the processes have to stand still meanwhile: device rules whose default changes.
@@ -38,6 +42,16 @@ pub struct Old {
     /// In their place, the device rules of the cgroup2 whose directory the path is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<Vec<LinuxDeviceCgroup>>,
+    /// Or properties of a unit of systemd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Change>,
+}
+
+impl Old {
+    /// The text of a file.
+    pub fn of_file(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), text: text.into(), devices: None, unit: None }
+    }
 }
 
 /// Plans an update: the limits in `new`, and its device rules as a change from those of `old`. Writes nothing.
@@ -66,17 +80,26 @@ pub fn plan_update(place: &Place, old: Option<&LinuxResources>, new: &LinuxResou
             _ => {}
         }
     }
-    let mut update = Update { steps, before, at_rest: false };
+    let mut update = Update { steps, unit: None, before, at_rest: false };
     // Go's encoder cannot tell an empty list from none.
-    if let Some(rules) = new.devices().as_deref().filter(|rules| !rules.is_empty()) {
-        let known = old.and_then(|old| old.devices().as_deref()).unwrap_or_default();
-        let change = match interface {
-            Interface::V1(place) => v1::change_devices(place, known, rules)?,
-            Interface::V2(cgroup) => v2::change_devices(cgroup, known, rules)?,
-        };
-        update.steps.extend(change.step);
-        update.before.extend(change.before);
-        update.at_rest = change.at_rest;
+    let known = old.and_then(|old| old.devices().as_deref()).unwrap_or_default();
+    let rules = new.devices().as_deref().filter(|rules| !rules.is_empty());
+    let change = match (interface, &place.unit, rules) {
+        (Interface::V1(place), Some(_), _) if rules.is_some() || !update.is_empty() => {
+            unit::write_devices(place, known, rules.unwrap_or(known))?
+        }
+        // A user's systemd restricts none.
+        (Interface::V2(_), Some(unit), _) if unit.is_a_users() => DeviceChange::default(),
+        (_, _, None) => DeviceChange::default(),
+        (Interface::V1(place), _, Some(rules)) => v1::change_devices(place, known, rules)?,
+        (Interface::V2(cgroup), _, Some(rules)) => v2::change_devices(cgroup, known, rules)?,
+    };
+    update.steps.extend(change.step);
+    update.before.extend(change.before);
+    update.at_rest = change.at_rest;
+    if let Some((change, back)) = unit::change(place, old, &update.steps)? {
+        update.unit = Some(change);
+        update.before.push(back);
     }
     Ok(update)
 }
@@ -102,6 +125,11 @@ impl Update {
     /// Names the property and file that the kernel refused, and why; and what could not be put back.
     pub fn apply(&self, between: impl Fn()) -> Result<()> {
         let mut made = Made::default();
+        if let Some(change) = &self.unit {
+            between();
+            // All of it or nothing: there is nothing to put back.
+            change.apply()?;
+        }
         for step in &self.steps {
             between();
             log::debug!("update: {step}");
@@ -124,9 +152,10 @@ pub fn put_back(before: &[Old]) -> Result<()> {
     let mut left: VecDeque<&Old> = before.iter().rev().collect();
     let (mut refusals, mut first) = (0, None);
     while let Some(old) = left.pop_front() {
-        let written = match &old.devices {
-            Some(rules) => super::v2::put_back_devices(&old.path, rules),
-            None => write(&old.path, &old.text),
+        let written = match (&old.devices, &old.unit) {
+            (Some(rules), _) => super::v2::put_back_devices(&old.path, rules),
+            (None, Some(change)) => change.apply(),
+            (None, None) => write(&old.path, &old.text),
         };
         match written {
             Ok(()) => refusals = 0,
@@ -194,7 +223,7 @@ fn read_old(cgroup: &Cgroup, value: &Value) -> Result<Option<Old>> {
         path = format!("{}/{other}", cgroup.dir());
     }
     match read_list(&path) {
-        Ok(text) => Ok(as_written(&value.file, &value.text, &text).map(|text| Old { path, text, devices: None })),
+        Ok(text) => Ok(as_written(&value.file, &value.text, &text).map(|text| Old::of_file(path, text))),
         // Writing it will say so, in words of its own.
         Err(errno) if is_gone(errno) => Ok(None),
         Err(errno) => Err(errno).context(|| format!("read {path}")),
@@ -248,8 +277,8 @@ mod tests {
         let file = std::env::temp_dir().join(format!("nfrun-unit-{}-old", std::process::id()));
         std::fs::write(&file, "").unwrap();
         let path = file.to_str().unwrap().to_owned();
-        let gone = Old { path: "/nonexistent/cgroup/file".into(), text: "1".into(), devices: None };
-        let old = |text: &str| Old { path: path.clone(), text: text.into(), devices: None };
+        let gone = Old::of_file("/nonexistent/cgroup/file", "1");
+        let old = |text: &str| Old::of_file(path.clone(), text);
         put_back(&[old("first"), gone, old("second")]).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::remove_file(&file).unwrap();

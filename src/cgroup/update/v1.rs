@@ -33,7 +33,7 @@ pub(super) fn change_devices(
     let cgroup = find(place, "devices", "linux.resources.devices")?;
     let old = |write: &DeviceWrite| {
         let (file, text) = write.parts();
-        Old { path: format!("{}/{file}", cgroup.dir()), text: text.to_owned(), devices: None }
+        Old::of_file(format!("{}/{file}", cgroup.dir()), text)
     };
     Ok(DeviceChange {
         // Put back first, and so listed last; among themselves the way back has an order of its own.

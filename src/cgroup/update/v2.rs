@@ -35,7 +35,7 @@ pub(super) fn change_devices(
     to: &[LinuxDeviceCgroup],
 ) -> Result<DeviceChange> {
     Ok(DeviceChange {
-        before: vec![Old { path: cgroup.dir(), text: String::new(), devices: Some(from.to_vec()) }],
+        before: vec![Old { devices: Some(from.to_vec()), ..Old::of_file(cgroup.dir(), "") }],
         step: Some(v2::restrict_devices(cgroup, to)?),
         at_rest: false,
     })

@@ -83,6 +83,7 @@ fn plan(spec: &Spec, layout: &Layout, variant: u8) -> Option<String> {
         id: "fuzz",
         bundle: Path::new("/usr"),
         cgroups: Some(layout),
+        systemd: None,
         mount_table: MOUNTS,
         no_pivot: variant & 2 != 0,
         new_keyring: true,
