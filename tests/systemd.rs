@@ -27,7 +27,9 @@ impl InUnit {
     fn with_bus(manner: Manner) -> Self {
         let c = Container::idle();
         let bus = FakeBus::start(&c.dir, manner);
-        let impatient = [Manner::Mute, Manner::NoAnswer, Manner::NoJob].contains(&manner);
+        let slow =
+            [Manner::Mute, Manner::NoAnswer, Manner::NoJob, Manner::Chatters, Manner::Digresses, Manner::Dribbles];
+        let impatient = slow.contains(&manner);
         Self { impatient, ..Self::new(c, Some(bus)) }
     }
 
@@ -156,6 +158,10 @@ fn a_bus_that_fails_in_any_way_fails_the_create_in_time_and_in_words_and_leaves_
         (Manner::Refuses, &["no, thank you"]),
         (Manner::HangsUp, &["the bus has closed the connection"]),
         (Manner::Garbage, &["is no message"]),
+        (Manner::Chatters, &["over D-Bus"]),
+        (Manner::Digresses, &["no answer within 700ms"]),
+        (Manner::Dribbles, &["over D-Bus"]),
+        (Manner::Deaf, &["no, thank you"]),
     ] {
         let s = InUnit::with_bus(manner);
         let before = s.c.leftovers();
@@ -165,6 +171,38 @@ fn a_bus_that_fails_in_any_way_fails_the_create_in_time_and_in_words_and_leaves_
         output.fails(1, &[&format!("start unit {}", s.unit())]);
         assert!(begun.elapsed() < Duration::from_secs(20), "{manner:?}: {:?}", begun.elapsed());
         before.assert_nothing_new();
+    }
+}
+
+#[test]
+fn only_the_manager_itself_says_how_a_job_has_ended() {
+    let s = InUnit::with_bus(Manner::Forged);
+    s.try_create().ok();
+}
+
+/// Where systemd does not manage a hierarchy, what a stopped container had there stays until it is deleted, and another may
+/// have come into it.
+#[test]
+fn a_delete_leaves_alone_whoever_has_the_unit_by_now_on_every_hierarchy() {
+    v1_only!();
+    let s = InUnit::with_bus(Manner::Works)
+        .with(|c| c["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "pid"));
+    s.up();
+    s.c.kill("KILL");
+    s.c.wait_for("stopped");
+    // As systemd gives up what has ended.
+    eventually("the scope is empty", || fs::remove_dir(s.cgroup("systemd")).is_ok());
+    let other = Container::idle().with(|c| c["linux"]["cgroupsPath"] = s.c.config["linux"]["cgroupsPath"].clone());
+    let of_other = |words: &[&str]| {
+        let address = s.bus.as_ref().unwrap().address();
+        other.finish(other.command(words).env("DBUS_SYSTEM_BUS_ADDRESS", address))
+    };
+    of_other(&[&["--systemd-cgroup"][..], &other.words("create", &[])].concat()).ok();
+    s.on_id(&["delete"]).ok();
+    assert_eq!(other.status(), "created");
+    of_other(&["delete", "--force", &other.id]).ok();
+    for hierarchy in ["systemd", "cpuset", "freezer", "pids"] {
+        assert!(!s.cgroup(hierarchy).exists(), "{hierarchy}");
     }
 }
 

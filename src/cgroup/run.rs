@@ -10,7 +10,7 @@ use nix::sys::stat::Mode;
 use super::devices::DeviceWrite;
 use super::file::{open_dir, open_for_write, read_at, refused, write_all, write_at};
 use super::freezer;
-use super::place::Place;
+use super::place::{Place, pids_below};
 use super::step::{Cgroup, IfAbsent, Step, Value, Version};
 use super::{controllers, device_program, systemd};
 use crate::{Context, Error, Result};
@@ -134,7 +134,8 @@ impl Made {
         Ok(vec![Identity { path, inode }])
     }
 
-    /// A directory beside the one that systemd made, unless that has made this one too.
+    /// A directory beside the one that systemd made, unless that has made this one too. One without processes is left of
+    /// another who had the unit's name, and goes with this one.
     fn join(&mut self, cgroup: &Cgroup) -> Result<Vec<Identity>> {
         if self.dirs.iter().any(|held| held.cgroup == *cgroup) {
             return Ok(Vec::new());
@@ -143,7 +144,7 @@ impl Made {
         let mut made = Vec::new();
         let origin = make_dir(cgroup, &path, &mut made).context(|| format!("make cgroup {path}"))?;
         let dir = open_dir(&path).context(|| format!("open {path}"))?;
-        if origin == Origin::Made {
+        if origin == Origin::Made || pids_below(&path)?.is_empty() {
             let inode = nix::sys::stat::fstat(&dir).context(|| format!("stat {path}"))?.st_ino;
             made.push(Identity { path, inode });
         }

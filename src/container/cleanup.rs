@@ -82,7 +82,8 @@ pub fn undo(locked: Locked) -> Result<()> {
     let whole = state.is_some();
     let own_pids = state.as_ref().is_some_and(State::ends_with_init);
     let place = state.and_then(|state| state.place);
-    if let Some(place) = place.filter(|_| record.is_some() && !undos.iter().any(is_of_a_successor)) {
+    let succeeded = undos.iter().any(is_of_a_successor);
+    if let Some(place) = place.filter(|_| record.is_some() && !succeeded) {
         fault::point();
         if !own_pids {
             place.signal_all(libc::SIGKILL, PATIENCE)?;
@@ -97,7 +98,7 @@ pub fn undo(locked: Locked) -> Result<()> {
             Undo::EndProcess(identity) => end_process(identity)?,
             Undo::StopUnit { unit, path, inode } => cgroup::systemd::stop(unit, path, *inode, PATIENCE)?,
             Undo::RemoveCgroup { path, leaf: true, inode: Some(inode) } => {
-                cgroup::remove_leaf(path, *inode, !own_pids, PATIENCE)?;
+                cgroup::remove_leaf(path, *inode, !own_pids && !succeeded, PATIENCE)?;
             }
             // One that cannot come back now must not keep the others.
             Undo::BringBack { origin, index, networks } => {

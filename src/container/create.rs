@@ -425,16 +425,21 @@ pub fn hand_out(process: &Spawned, pid_file: Option<&Path>, pidfd_socket: Option
     Ok(())
 }
 
-/// The directories that do not exist yet and will be made.
+/// The directories that do not exist yet and will be made. Those of a unit are whoever's who has the unit, and may be left of
+/// another who had it and is not deleted yet.
 fn intents(place: &cgroup::Place) -> Vec<Line> {
     // Of cgroup2 systemd makes all of it.
     if place.unit.is_some() && place.is_v2() {
         return Vec::new();
     }
     let leaves: Vec<_> = place.cgroups.iter().map(|cgroup| PathBuf::from(cgroup.dir())).collect();
-    let missing = place.missing_dirs().into_iter();
+    let mut dirs = place.missing_dirs();
+    if place.unit.is_some() {
+        let found: Vec<_> = leaves.iter().filter(|leaf| !dirs.contains(leaf)).cloned().collect();
+        dirs.extend(found);
+    }
     let directory = |path: PathBuf| Line::Cgroup { leaf: leaves.contains(&path), path };
-    missing.map(directory).collect()
+    dirs.into_iter().map(directory).collect()
 }
 
 /// A directory of resctrl that does not exist yet and will be made.

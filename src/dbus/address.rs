@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -41,15 +41,17 @@ impl Address {
         &self.0
     }
 
-    /// Connects, for as long as a bus may take to accept.
+    /// Connects, to the first of its sockets that accepts by then.
     ///
     /// # Errors
     /// Names the address, and why the last of its sockets could not be connected to.
-    pub(super) fn connect(&self, limit: Duration) -> Result<OwnedFd> {
+    pub(super) fn connect(&self, deadline: Instant) -> Result<OwnedFd> {
         let mut last = Error::invalid("it names no unix socket (unix:path=/… or unix:abstract=…)");
         for text in self.0.split(';').filter(|text| !text.is_empty()) {
             let Some(socket) = parse(text) else { continue };
-            match socket.connect(limit) {
+            // No time at all would be no limit.
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            match socket.connect(left) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
@@ -77,8 +79,8 @@ fn unescape(text: &str) -> Option<String> {
             bytes.push(*first);
             continue;
         }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        let digits = rest.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
         rest = &rest[2..];
     }
     String::from_utf8(bytes).ok()
@@ -110,16 +112,37 @@ mod tests {
         assert_eq!(parse("unix:guid=a,abstract=/tmp/x"), Some(Socket::Abstract("/tmp/x".into())));
         assert_eq!(parse("unix:path=/a%20b"), Some(Socket::Path("/a b".into())));
         assert_eq!(parse("unix:path=/a%2"), None);
+        assert_eq!(parse("unix:path=/a%+2"), None);
+        assert_eq!(parse("unixexec:path=/bin/sh"), None);
         assert_eq!(parse("tcp:host=localhost"), None);
         let odd = Address::of_path("/a b%;,=");
         assert_eq!(parse(odd.as_str()), Some(Socket::Path("/a b%;,=".into())));
     }
 
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(1)
+    }
+
+    #[test]
+    fn sockets_that_accept_nothing_have_one_limit_together() {
+        let path = std::env::temp_dir().join(format!("nfrun-unit-{}-bus", std::process::id()));
+        let _listener = crate::sys::net::listen_path(&path).unwrap();
+        let mut full = Vec::new();
+        while let Ok(stream) = connect_path_within(&path, Duration::from_millis(1)) {
+            full.push(stream);
+        }
+        let one = Address::of_path(path.to_str().unwrap());
+        let begun = Instant::now();
+        Address::new([one.as_str(); 8].join(";")).connect(soon()).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    }
+
     #[test]
     fn a_bus_that_is_not_there_is_named() {
-        let error = Address::new("unix:path=/nonexistent/bus").connect(Duration::from_secs(1)).unwrap_err();
+        let error = Address::new("unix:path=/nonexistent/bus").connect(soon()).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/bus"), "{error}");
-        let error = Address::new("tcp:host=h").connect(Duration::from_secs(1)).unwrap_err();
+        let error = Address::new("tcp:host=h").connect(soon()).unwrap_err();
         assert!(error.to_string().contains("no unix socket"), "{error}");
     }
 }

@@ -29,7 +29,10 @@ pub struct Bus {
     /// What was received and not read yet.
     input: Vec<u8>,
     authenticated: bool,
+    /// What was received while an answer was waited for.
     signals: Vec<Message>,
+    /// How long those are together.
+    kept: usize,
 }
 
 /// An error that a peer answered.
@@ -50,7 +53,7 @@ impl Bus {
     pub fn connect(name: &str, address: &Address, limit: Duration) -> Result<Self> {
         let name = format!("{name} ({})", address.as_str());
         let deadline = Instant::now() + limit;
-        let socket = address.connect(limit).map_err(|error| error.context(&name))?;
+        let socket = address.connect(deadline).map_err(|error| error.context(&name))?;
         let mut bus = Self {
             name,
             socket,
@@ -61,6 +64,7 @@ impl Bus {
             input: Vec::new(),
             authenticated: false,
             signals: Vec::new(),
+            kept: 0,
         };
         // "Authentication Protocol". Without a uid in it the bus takes the one that the kernel tells it, which in a user
         // namespace is not the one that is known here.
@@ -69,7 +73,7 @@ impl Bus {
         Ok(bus)
     }
 
-    /// Asks for signals; without waiting for the answer, since a rule that is wrong is a mistake of ours.
+    /// Asks for signals, without waiting for the answer: a refusal is told by what is waited for next.
     pub fn watch(&mut self, rule: &str) {
         self.send(&of_bus("AddMatch", Body::default().text(rule)));
     }
@@ -89,16 +93,32 @@ impl Bus {
         loop {
             let message = self.receive(what)?;
             match message.kind {
-                Kind::Signal => self.signals.push(message),
+                Kind::Signal => self.keep(message, what)?,
                 Kind::Return if message.answers == Some(serial) => return Ok(Ok(message)),
                 Kind::Error if message.answers == Some(serial) => return Ok(Err(refusal(message))),
-                // Without a hello nothing else is answered.
-                Kind::Error if message.answers == Some(1) => {
-                    return Err(Error::new(refusal(message).words).context(self.context(what)));
-                }
-                _ => {}
+                _ => self.check_unawaited(message, what)?,
             }
         }
+    }
+
+    /// Keeps a signal for whoever asks for it later. Anybody on a bus may send some, so that there is an end to it.
+    fn keep(&mut self, signal: Message, what: &str) -> Result<()> {
+        self.kept += signal.length;
+        if self.kept > MOST {
+            return Err(
+                Error::new("more than a megabyte of signals came before the answer").context(self.context(what))
+            );
+        }
+        self.signals.push(signal);
+        Ok(())
+    }
+
+    /// Without a hello nothing else is answered, and without a rule no signal comes.
+    fn check_unawaited(&self, message: Message, what: &str) -> Result<()> {
+        if message.kind != Kind::Error {
+            return Ok(());
+        }
+        Err(Error::new(refusal(message).words).context(self.context(what)))
     }
 
     /// A call and its answer.
@@ -124,7 +144,12 @@ impl Bus {
             if wanted(&message) {
                 return Ok(message);
             }
+            self.check_unawaited(message, what)?;
         }
+    }
+
+    fn too_late(&self) -> Error {
+        Error::new(format!("no answer within {:?}", self.limit))
     }
 
     fn context(&self, what: &str) -> String {
@@ -186,6 +211,10 @@ impl Bus {
     /// Waits until something can be sent or received, and does that.
     fn exchange(&mut self) -> Result<()> {
         let left = self.deadline.saturating_duration_since(Instant::now());
+        // A peer that always has something to say would never have the poll end by its time.
+        if left.is_zero() {
+            return Err(self.too_late());
+        }
         let events = if self.output.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLIN | PollFlags::POLLOUT };
         let mut fds = [PollFd::new(self.socket.as_fd(), events)];
         // Rounded up, so that the last wait is not a loop of empty ones.
@@ -193,9 +222,7 @@ impl Bus {
         match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => return Ok(()),
             Err(errno) => return Err(errno.into()),
-            Ok(0) => {
-                return Err(Error::new(format!("no answer within {:?}", self.limit)));
-            }
+            Ok(0) => return Err(self.too_late()),
             Ok(_) => {}
         }
         let ready = fds[0].revents().unwrap_or(PollFlags::empty());

@@ -22,6 +22,7 @@ const MEMBER: u8 = 3;
 const ERROR_NAME: u8 = 4;
 const REPLY_SERIAL: u8 = 5;
 const DESTINATION: u8 = 6;
+const SENDER: u8 = 7;
 const SIGNATURE: u8 = 8;
 
 /// What a message is.
@@ -206,6 +207,8 @@ pub struct Message {
     pub kind: Kind,
     /// The serial of the call that it answers.
     pub answers: Option<u32>,
+    /// Who sent it, as the bus says.
+    pub sender: String,
     /// The interface of a signal.
     pub interface: String,
     /// The name of a signal.
@@ -214,6 +217,8 @@ pub struct Message {
     pub error: String,
     /// The types of its arguments.
     pub signature: String,
+    /// How long it was as a whole.
+    pub(super) length: usize,
     body: Vec<u8>,
 }
 
@@ -223,10 +228,12 @@ impl Message {
     /// # Errors
     /// When it is no message, or longer than any that is awaited.
     pub(super) fn length(begin: &[u8; FIXED]) -> Result<usize> {
-        if begin[0] != ORDER || begin[3] != 1 {
-            return Err(Error::new("what the bus sent is no message of this machine's byte order and version 1"));
-        }
-        let number = |at: usize| u32::from_ne_bytes([begin[at], begin[at + 1], begin[at + 2], begin[at + 3]]) as usize;
+        let number: fn([u8; 4]) -> u32 = match (begin[0], begin[3]) {
+            (b'l', 1) => u32::from_le_bytes,
+            (b'B', 1) => u32::from_be_bytes,
+            _ => return Err(Error::new("what the bus sent is no message of version 1 of the protocol")),
+        };
+        let number = |at: usize| number([begin[at], begin[at + 1], begin[at + 2], begin[at + 3]]) as usize;
         let (body, fields) = (number(4), number(12));
         if body > MOST || fields > MOST {
             return Err(Error::new("the bus sent a message of more than a megabyte, which nothing here asked for"));
@@ -234,7 +241,8 @@ impl Message {
         Ok((FIXED + fields).next_multiple_of(8) + body)
     }
 
-    /// Reads a whole message; None for a kind that is not known, which the specification has ignored.
+    /// Reads a whole message; None for a kind that is not known, which the specification has ignored, and for one of another
+    /// byte order: whatever answers here has this machine's, but anybody may send a signal.
     ///
     /// # Errors
     /// When the bytes are none.
@@ -249,6 +257,9 @@ impl Message {
 }
 
 fn parse(bytes: &[u8]) -> Option<Option<Message>> {
+    if *bytes.first()? != ORDER {
+        return Some(None);
+    }
     let fields_end = FIXED + u32::from_ne_bytes(bytes.get(12..16)?.try_into().ok()?) as usize;
     let kind = match bytes.get(1)? {
         1 => Kind::Call,
@@ -261,10 +272,12 @@ fn parse(bytes: &[u8]) -> Option<Option<Message>> {
     let mut message = Message {
         kind,
         answers: None,
+        sender: String::new(),
         interface: String::new(),
         member: String::new(),
         error: String::new(),
         signature: String::new(),
+        length: bytes.len(),
         body,
     };
     let mut reader = Reader { bytes: bytes.get(..fields_end)?, at: FIXED };
@@ -276,6 +289,7 @@ fn parse(bytes: &[u8]) -> Option<Option<Message>> {
             (INTERFACE, "s") => message.interface = reader.text()?.to_owned(),
             (MEMBER, "s") => message.member = reader.text()?.to_owned(),
             (ERROR_NAME, "s") => message.error = reader.text()?.to_owned(),
+            (SENDER, "s") => message.sender = reader.text()?.to_owned(),
             (REPLY_SERIAL, "u") => message.answers = Some(reader.u32()?),
             (SIGNATURE, "g") => message.signature = reader.signature()?.to_owned(),
             (_, "s" | "o") => drop(reader.text()?),

@@ -26,6 +26,16 @@ pub enum Manner {
     HangsUp,
     /// It answers with what is no message.
     Garbage,
+    /// It tells of other jobs for ever, and answers nothing.
+    Chatters,
+    /// It answers, and tells of other jobs for ever.
+    Digresses,
+    /// It sends the answer a byte at a time, for ever.
+    Dribbles,
+    /// It does not let anybody listen to signals.
+    Deaf,
+    /// Another peer tells that the job has failed, in messages of either byte order, before it is done.
+    Forged,
     /// A failed unit of the name is there until it is reset.
     FailedUnit,
     /// An active unit of the name is there.
@@ -123,12 +133,17 @@ impl Client {
         let is_units = ["StartTransientUnit", "StopUnit", "ResetFailedUnit", "SetUnitProperties"].contains(&member);
         let unit = if is_units { reader.text() } else { String::new() };
         self.seen.lock().expect("the list").push(format!("{member} {unit}").trim().to_owned());
+        if member == "AddMatch" && self.manner == Manner::Deaf {
+            return self.refuse(serial, "org.freedesktop.DBus.Error.LimitsExceeded", "no, thank you");
+        }
         if member == "Hello" || member == "AddMatch" {
             return self.reply(serial, 's', ":1.1");
         }
         match self.manner {
             Manner::NoAnswer => return Some(()),
             Manner::HangsUp => return None,
+            Manner::Chatters => return self.chatter(),
+            Manner::Dribbles => return self.dribble(),
             Manner::Garbage => return self.stream.write_all(&[0x55; 64]).ok(),
             Manner::Refuses => return self.refuse(serial, "org.freedesktop.DBus.Error.AccessDenied", "no, thank you"),
             Manner::FailedUnit if member == "ResetFailedUnit" => *self.failed.lock().expect("a flag") = false,
@@ -142,7 +157,7 @@ impl Client {
             "StartTransientUnit" => {
                 let _mode = reader.text();
                 let (slice, pid) = read_properties(&mut reader);
-                let works = self.manner != Manner::JobFails && self.manner != Manner::NoJob;
+                let works = ![Manner::JobFails, Manner::NoJob, Manner::Digresses].contains(&self.manner);
                 if works {
                     let dir = home().join(expand(&slice)).join(&unit);
                     std::fs::create_dir_all(&dir).expect("make a unit's cgroup");
@@ -151,6 +166,11 @@ impl Client {
                 self.reply(serial, 'o', "/job/1")?;
                 match self.manner {
                     Manner::NoJob => Some(()),
+                    Manner::Digresses => self.chatter(),
+                    Manner::Forged => {
+                        self.forge(&unit)?;
+                        self.end_of_job(&unit, "done")
+                    }
                     _ => self.end_of_job(&unit, if works { "done" } else { "failed" }),
                 }
             }
@@ -164,6 +184,34 @@ impl Client {
             }
             _ => self.reply(serial, ' ', ""),
         }
+    }
+
+    /// Until nobody listens.
+    fn chatter(&mut self) -> Option<()> {
+        let (fields, body) = (signal_fields(SENDER), job_removed("/job/0", "other.service", "done"));
+        // Many at a time, so that there always is one more.
+        let many = message(4, &fields, &body).repeat(1000);
+        loop {
+            self.stream.write_all(&many).ok()?;
+        }
+    }
+
+    /// A whole message never comes: its length is that of more bytes than there is time for.
+    fn dribble(&mut self) -> Option<()> {
+        let order = if cfg!(target_endian = "little") { b'l' } else { b'B' };
+        self.stream.write_all(&[order, 2, 0, 1]).ok()?;
+        self.stream.write_all(&(1u32 << 20).to_ne_bytes()).ok()?;
+        loop {
+            self.stream.write_all(&[0]).ok()?;
+        }
+    }
+
+    fn forge(&mut self, unit: &str) -> Option<()> {
+        self.signal_of(":1.66", "/job/1", unit, "failed")?;
+        let other = if cfg!(target_endian = "little") { b'B' } else { b'l' };
+        let length = 8u32.swap_bytes().to_ne_bytes();
+        let head = [&[other, 4, 0, 1][..], &length, &1u32.swap_bytes().to_ne_bytes(), &[0; 4], &[0; 8]].concat();
+        self.stream.write_all(&head).ok()
     }
 
     fn exists(&mut self, serial: u32, unit: &str) -> Option<()> {
@@ -182,7 +230,7 @@ impl Client {
             body.text(text);
         }
         let kind = kind.to_string();
-        self.send(2, &[(5, 'u', &serial.to_string()), (8, 'g', kind.trim())], &body)
+        self.send(2, &[(5, 'u', &serial.to_string()), (7, 's', SENDER), (8, 'g', kind.trim())], &body)
     }
 
     fn refuse(&mut self, serial: u32, name: &str, words: &str) -> Option<()> {
@@ -192,34 +240,53 @@ impl Client {
     }
 
     fn signal(&mut self, job: &str, unit: &str, result: &str) -> Option<()> {
-        let mut body = Out::default();
-        body.number(1);
-        [job, unit, result].iter().for_each(|text| body.text(text));
-        self.send(4, &[(1, 'o', "/org/freedesktop/systemd1"), (3, 's', "JobRemoved"), (8, 'g', "uoss")], &body)
+        self.signal_of(SENDER, job, unit, result)
+    }
+
+    fn signal_of(&mut self, sender: &str, job: &str, unit: &str, result: &str) -> Option<()> {
+        self.send(4, &signal_fields(sender), &job_removed(job, unit, result))
     }
 
     fn send(&mut self, kind: u8, fields: &[(u8, char, &str)], body: &Out) -> Option<()> {
-        let mut out = Out(vec![if cfg!(target_endian = "little") { b'l' } else { b'B' }, kind, 0, 1]);
-        out.number(body.0.len() as u32);
-        out.number(1);
-        out.number(0);
-        for (code, kind, text) in fields.iter().filter(|(_, _, text)| !text.is_empty()) {
-            out.align(8);
-            out.0.push(*code);
-            out.signature(&kind.to_string());
-            match kind {
-                'u' => out.number(text.parse().expect("a number")),
-                'g' => out.signature(text),
-                _ => out.text(text),
-            }
-        }
-        let length = (out.0.len() - 16) as u32;
-        out.0[12..16].copy_from_slice(&length.to_ne_bytes());
-        out.align(8);
-        out.0.extend(&body.0);
-        self.stream.write_all(&out.0).ok()
+        self.stream.write_all(&message(kind, fields, body)).ok()
     }
 }
+
+fn signal_fields(sender: &str) -> [(u8, char, &str); 4] {
+    [(1, 'o', "/org/freedesktop/systemd1"), (3, 's', "JobRemoved"), (7, 's', sender), (8, 'g', "uoss")]
+}
+
+fn job_removed(job: &str, unit: &str, result: &str) -> Out {
+    let mut body = Out::default();
+    body.number(1);
+    [job, unit, result].iter().for_each(|text| body.text(text));
+    body
+}
+
+fn message(kind: u8, fields: &[(u8, char, &str)], body: &Out) -> Vec<u8> {
+    let mut out = Out(vec![if cfg!(target_endian = "little") { b'l' } else { b'B' }, kind, 0, 1]);
+    out.number(body.0.len() as u32);
+    out.number(1);
+    out.number(0);
+    for (code, kind, text) in fields.iter().filter(|(_, _, text)| !text.is_empty()) {
+        out.align(8);
+        out.0.push(*code);
+        out.signature(&kind.to_string());
+        match kind {
+            'u' => out.number(text.parse().expect("a number")),
+            'g' => out.signature(text),
+            _ => out.text(text),
+        }
+    }
+    let length = (out.0.len() - 16) as u32;
+    out.0[12..16].copy_from_slice(&length.to_ne_bytes());
+    out.align(8);
+    out.0.extend(&body.0);
+    out.0
+}
+
+/// The name that a bus gives the manager's connection.
+const SENDER: &str = ":1.0";
 
 /// The hierarchy by which systemd knows processes.
 fn home() -> PathBuf {

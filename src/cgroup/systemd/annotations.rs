@@ -67,18 +67,18 @@ fn property(name: &str, text: &str) -> Result<Property, String> {
 fn value(kind: Type, text: &str) -> Result<Value, String> {
     let text = text.trim();
     Ok(match kind {
-        Type::Bool => match text.strip_prefix("boolean").unwrap_or(text).trim() {
+        Type::Bool => match text.strip_prefix("boolean ").unwrap_or(text).trim() {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
             _ => return Err("expected true or false".into()),
         },
         Type::Int32 => {
-            let number = text.strip_prefix("int32").unwrap_or(text).trim();
+            let number = text.strip_prefix("int32 ").unwrap_or(text).trim();
             Value::Int32(number.parse().map_err(|_| "expected a number such as 15")?)
         }
         Type::U64 => {
             let number =
-                text.strip_prefix("uint64").ok_or("expected a number with its type, such as uint64 5000000")?;
+                text.strip_prefix("uint64 ").ok_or("expected a number with its type, such as uint64 5000000")?;
             Value::U64(number.trim().parse().map_err(|_| "expected a number behind uint64")?)
         }
         Type::Text => match strings(text)? {
@@ -94,7 +94,11 @@ fn value(kind: Type, text: &str) -> Result<Value, String> {
 
 /// Seconds, of whatever type of number, as microseconds.
 fn microseconds(text: &str) -> Result<Value, String> {
-    let number = text.trim().rsplit(' ').next().unwrap_or_default();
+    const TYPES: [&str; 8] = ["byte", "int16", "uint16", "int32", "uint32", "int64", "uint64", "double"];
+    let number = match text.trim().split_once(' ') {
+        Some((kind, number)) if TYPES.contains(&kind) => number.trim(),
+        _ => text.trim(),
+    };
     let seconds: f64 = number.parse().map_err(|_| "expected a number of seconds such as 30")?;
     if !(0.0..=1e12).contains(&seconds) {
         return Err("expected a number of seconds from 0 on".into());
@@ -186,6 +190,10 @@ mod tests {
             ("TimeoutStopUSec", "5", "uint64"),
             ("TimeoutStopSec", "soon", "seconds"),
             ("TimeoutStopSec", "-1", "from 0 on"),
+            ("TimeoutStopSec", "ExecStop 'x' 5", "seconds"),
+            ("TimeoutStopSec", "NaN", "from 0 on"),
+            ("TimeoutStopUSec", "uint645", "uint64"),
+            ("Description", "'a\nExecStop=x'", "control characters"),
             ("CollectMode", "inactive", "quotes"),
             ("CollectMode", "'inactive", "no closing quote"),
             ("After", "'x'", "a list"),

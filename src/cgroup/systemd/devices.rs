@@ -61,9 +61,13 @@ fn driver(class: &str, major: &str) -> Option<String> {
 fn find_driver(table: &str, class: &str, major: &str) -> Option<String> {
     let heading = if class == "block" { "Block devices:" } else { "Character devices:" };
     let lines = table.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| !line.is_empty());
-    let mut found = lines.filter_map(|line| line.trim().split_once(' ')).filter(|(number, _)| *number == major);
-    // systemd takes a pattern there; a driver whose name is one cannot be named.
-    found.next().map(|(_, name)| name.to_owned()).filter(|name| !name.contains(['*', '?', '[', '\\']))
+    let known: Vec<_> = lines.filter_map(|line| line.trim().split_once(' ')).collect();
+    // systemd takes a pattern there; a driver whose name is one cannot be named. Nor can one of several numbers, as `sd` is,
+    // of which the others would be allowed with this one.
+    let is_one = |name: &str| known.iter().filter(|(_, other)| *other == name).count() == 1;
+    let is_plain = |name: &str| !name.contains(['*', '?', '[', '\\']);
+    let mut names = known.iter().filter(|(number, _)| *number == major).map(|(_, name)| *name);
+    names.find(|name| is_one(name) && is_plain(name)).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -109,10 +113,12 @@ mod tests {
 
     #[test]
     fn a_major_number_goes_by_its_drivers_name() {
-        let table = "Character devices:\n  1 mem\n  4 /dev/vc/0\n 10 misc\n\nBlock devices:\n  8 sd\n  7 loop\n";
+        let table =
+            "Character devices:\n  1 mem\n  4 /dev/vc/0\n 10 misc\n\nBlock devices:\n  8 sd\n  7 loop\n 65 sd\n";
         assert_eq!(find_driver(table, "char", "10").as_deref(), Some("misc"));
         assert_eq!(find_driver(table, "block", "7").as_deref(), Some("loop"));
         assert_eq!(find_driver(table, "block", "10"), None);
+        assert_eq!(find_driver(table, "block", "8"), None, "65 would be allowed too");
         assert_eq!(find_driver(table, "char", "4").as_deref(), Some("/dev/vc/0"));
     }
 }

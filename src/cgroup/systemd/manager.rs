@@ -188,7 +188,7 @@ impl Unit {
         let all = properties.iter().map(|property| (property.name.as_str(), &property.value));
         let body = Body::default().text(&self.name).bool(true).properties(all);
         let answer = self.manager.connect(&what)?.call(&of_manager("SetUnitProperties", body), &what);
-        answer.map_err(explain)?.map(drop).map_err(|refusal| of_refusal(&what, &refusal))
+        answer.map_err(not_known)?.map(drop).map_err(|refusal| of_refusal(&what, &refusal))
     }
 
     /// Moves a process into the unit's cgroup, or one below it: for a user, whom the kernel lets move no process out of
@@ -211,10 +211,12 @@ impl Unit {
         )
     }
 
-    /// Waits for the end of the job that a call was answered with; how it ended, in systemd's word.
+    /// Waits for the end of the job that a call was answered with, as whoever answered tells it: anybody on the bus may
+    /// send such a signal. How it ended, in systemd's word.
     fn end_of_job(&self, bus: &mut Bus, answer: &Message, what: &str) -> Result<String> {
         let job = answer.arguments().text().unwrap_or_default().to_owned();
-        let is_it = |signal: &Message| read_end(signal).is_some_and(|(path, _)| path == job);
+        let is_it =
+            |signal: &Message| signal.sender == answer.sender && read_end(signal).is_some_and(|(path, _)| path == job);
         let signal = bus.signal("JobRemoved", what, is_it).map_err(explain)?;
         Ok(read_end(&signal).map(|(_, result)| result.to_owned()).unwrap_or_default())
     }
@@ -248,6 +250,12 @@ fn of_refusal(what: &str, refusal: &Refusal) -> Error {
         _ => "",
     };
     Error::new(format!("{what}: systemd says: {}{way_out}", refusal.words))
+}
+
+/// A call that was sent and not answered may have an effect yet.
+fn not_known(error: Error) -> Error {
+    let message = format!("{error}; systemd may make the change when it goes on, repeat it then");
+    explain(error.reworded(message))
 }
 
 /// What to do about a bus that does not answer.

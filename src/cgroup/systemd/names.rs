@@ -77,7 +77,12 @@ impl Unit {
     /// # Errors
     /// When the slice's name is none.
     pub fn cgroup(&self) -> Result<String> {
-        Ok(format!("{}/{}", expand(&self.slice)?, self.name))
+        Ok(format!("{}/{}", expand(&self.slice)?, self.directory()))
+    }
+
+    /// The name of that cgroup's directory.
+    pub(super) fn directory(&self) -> String {
+        directory(&self.name)
     }
 }
 
@@ -110,6 +115,29 @@ fn escape(id: &str) -> String {
         .collect()
 }
 
+/// A unit's directory has its name, but where that might be a file of the kernel's.
+fn directory(unit: &str) -> String {
+    const OF_KERNEL: [&str; 14] = [
+        "cgroup",
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "io",
+        "blkio",
+        "memory",
+        "devices",
+        "pids",
+        "bpf-firewall",
+        "bpf-devices",
+        "bpf-foreign",
+        "bpf-socket-bind",
+        "bpf-restrict-network-interfaces",
+    ];
+    let first = unit.split('.').next().unwrap_or_default();
+    let is_odd = unit.starts_with(['_', '.']) || OF_KERNEL.contains(&first);
+    if is_odd { format!("_{unit}") } else { unit.to_owned() }
+}
+
 /// The cgroup of a slice below its manager's: `a-b.slice` lies in `a.slice`, and `-.slice` is the root.
 fn expand(slice: &str) -> Result<String> {
     let refuse = || {
@@ -131,7 +159,7 @@ fn expand(slice: &str) -> Result<String> {
         if end == start {
             return Err(refuse());
         }
-        path.push_str(&format!("/{}.slice", &name[..end]));
+        path.push_str(&format!("/{}", directory(&format!("{}.slice", &name[..end]))));
         start = end + 1;
     }
     Ok(path)
@@ -157,6 +185,10 @@ mod tests {
             ),
             ("-.slice:a:b", "a-b.scope", "/a-b.scope"),
             ("system.slice::b", "-b.scope", "/system.slice/-b.scope"),
+            // What the kernel might have a file of, systemd writes with an underscore.
+            ("a.slice:.x:b", ".x-b.scope", "/a.slice/_.x-b.scope"),
+            ("memory-x.slice:_x:b", "_x-b.scope", "/_memory.slice/memory-x.slice/__x-b.scope"),
+            ("_a.slice:cgroup.x:b", "cgroup.x-b.scope", "/__a.slice/_cgroup.x-b.scope"),
         ] {
             let unit = unit(path).unwrap();
             assert_eq!((unit.name.as_str(), unit.cgroup().unwrap().as_str()), (name, cgroup));

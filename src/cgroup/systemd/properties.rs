@@ -249,7 +249,8 @@ impl Properties {
             let period = self.period.unwrap_or(PERIOD).max(1);
             let per_second = match u64::try_from(quota) {
                 Ok(quota) if quota > 0 => {
-                    quota.saturating_mul(1_000_000).div_euclid(period).max(1).next_multiple_of(10_000)
+                    let exact = quota.saturating_mul(1_000_000).div_euclid(period).max(1);
+                    exact.checked_next_multiple_of(10_000).unwrap_or(INFINITY)
                 }
                 _ => INFINITY,
             };
@@ -276,7 +277,7 @@ fn limit(text: &str) -> Option<u64> {
 
 /// The weight of io.weight's scale, 1 to 10000, that systemd writes to io.bfq.weight, 1 to 1000, as this one.
 fn weight_of_bfq(weight: u64) -> u64 {
-    if weight <= 100 { weight } else { 100 + (weight - 100) * 11 }
+    if weight <= 100 { weight } else { (weight - 100).saturating_mul(11).saturating_add(100) }
 }
 
 /// A list of numbers and ranges as a mask, the lowest in the first byte's lowest bit.
@@ -351,6 +352,10 @@ mod tests {
     fn a_quota_alone_has_the_usual_period_and_none_is_infinity() {
         assert_eq!(v2(r#"{"cpu": {"quota": 50000}}"#), ["CPUQuotaPerSecUSec 500000"]);
         assert_eq!(v2(r#"{"cpu": {"quota": -1}}"#), ["CPUQuotaPerSecUSec infinity"]);
+        // No kernel takes it, which is for the kernel to say.
+        let endless = v2(r#"{"cpu": {"quota": 9223372036854775807, "period": 1}}"#);
+        assert_eq!(endless, ["CPUQuotaPeriodUSec 1", "CPUQuotaPerSecUSec infinity"]);
+        assert_eq!(weight_of_bfq(u64::MAX), u64::MAX);
         assert_eq!(v2(r#"{"memory": {"limit": -1}}"#), ["MemorySwapMax infinity", "MemoryMax infinity"]);
     }
 

@@ -166,7 +166,7 @@ pub fn below(unit: &Unit, dir: &OwnedFd) -> Result<String> {
     let link = format!("/proc/self/fd/{}", dir.as_raw_fd());
     let path = std::fs::read_link(&link).context(|| format!("read {link}"))?;
     let path = path.to_string_lossy();
-    let inside = path.split_once(&format!("/{}", unit.name)).map(|(_, below)| below);
+    let inside = path.split_once(&format!("/{}", unit.directory())).map(|(_, below)| below);
     Ok(inside.unwrap_or_default().to_owned())
 }
 
@@ -191,7 +191,10 @@ impl Change {
         let mut version = || unit.manager.version();
         let before = properties::properties(old, &mut version)?;
         let mut set = properties::properties(new, &mut version)?;
-        keep_period(&before, &mut set);
+        if set.iter().any(|property| BANDWIDTH.contains(&property.name.as_str())) {
+            set.retain(|property| !BANDWIDTH.contains(&property.name.as_str()));
+            set.extend(bandwidth(old, new)?);
+        }
         let unset = |property: &Property| properties::unset(property);
         let mut back: Vec<Property> = Vec::new();
         for property in set.iter().filter(|property| !properties::is_added(property)) {
@@ -217,18 +220,14 @@ impl Change {
     }
 }
 
-/// A quota alone is for the period that is there; systemd has it for a second.
-fn keep_period(before: &[Property], set: &mut [Property]) {
-    let period_of = |list: &[Property]| list.iter().find(|property| property.name == "CPUQuotaPeriodUSec").cloned();
-    let (None, Some(Property { value: Value::U64(period), .. })) = (period_of(set), period_of(before)) else { return };
-    for property in set.iter_mut().filter(|property| property.name == "CPUQuotaPerSecUSec") {
-        if let Value::U64(quota) = &mut property.value
-            && *quota != u64::MAX
-        {
-            // Counted for the usual period.
-            *quota = (quota.saturating_mul(100_000) / period.max(1)).max(1).next_multiple_of(10_000);
-        }
-    }
+const BANDWIDTH: [&str; 2] = ["CPUQuotaPeriodUSec", "CPUQuotaPerSecUSec"];
+
+/// systemd has a quota for a second, so that of a change of the quota or of its period alone it has to know both.
+fn bandwidth(old: &[Step], new: &[Step]) -> Result<Vec<Property>> {
+    // No version has other words for it.
+    let mut all = properties::properties(&[old, new].concat(), &mut || Ok(u32::MAX))?;
+    all.retain(|property| BANDWIDTH.contains(&property.name.as_str()));
+    Ok(all)
 }
 
 /// Puts a process into the cgroups in which it is not yet: those that systemd does not manage.
@@ -334,6 +333,20 @@ mod tests {
     }
 
     #[test]
+    fn a_new_period_alone_leaves_the_quota_in_it_as_it_was() {
+        let layout = Layout::parse("1 1 0:2 / /c/cpu rw - cgroup cgroup rw,cpu\n", "1:cpu:/\n").unwrap();
+        let place = place(&layout, None, "c", Manager::System).unwrap();
+        let steps =
+            |text: &str| super::super::super::limits::limits(&place, &serde_json::from_str(text).unwrap()).unwrap();
+        let (old, new) =
+            (steps(r#"{"cpu": {"quota": 50000, "period": 100000}}"#), steps(r#"{"cpu": {"period": 200000}}"#));
+        let (change, back) = Change::plan(&place, &old, &new).unwrap().unwrap();
+        let shown = |change: &Change| change.properties.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(&change), ["CPUQuotaPeriodUSec 200000", "CPUQuotaPerSecUSec 250000"]);
+        assert_eq!(shown(&back), ["CPUQuotaPeriodUSec 100000", "CPUQuotaPerSecUSec 500000"]);
+    }
+
+    #[test]
     fn an_update_goes_back_to_what_was_or_to_no_limit() {
         let layout = Layout::parse(V2.0, V2.1).unwrap();
         let place = place(&layout, None, "c", Manager::System).unwrap();
@@ -357,7 +370,13 @@ mod tests {
         let node = "/dev/block/4000:0";
         assert_eq!(
             shown(&change),
-            ["MemoryMax 7", "TasksMax 3", &format!("IOReadBandwidthMax [{node} 2]"), "CPUQuotaPerSecUSec 250000"]
+            [
+                "MemoryMax 7",
+                "TasksMax 3",
+                &format!("IOReadBandwidthMax [{node} 2]"),
+                "CPUQuotaPeriodUSec 20000",
+                "CPUQuotaPerSecUSec 250000"
+            ]
         );
         assert_eq!(
             shown(&back),
@@ -366,6 +385,7 @@ mod tests {
                 "TasksMax infinity",
                 "IOReadBandwidthMax []",
                 &format!("IOReadBandwidthMax [{node} 1]"),
+                "CPUQuotaPeriodUSec 20000",
                 "CPUQuotaPerSecUSec 500000"
             ]
         );
