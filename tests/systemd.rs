@@ -183,7 +183,7 @@ fn only_the_manager_itself_says_how_a_job_has_ended() {
 /// Where systemd does not manage a hierarchy, what a stopped container had there stays until it is deleted, and another may
 /// have come into it.
 #[test]
-fn a_delete_leaves_alone_whoever_has_the_unit_by_now_on_every_hierarchy() {
+fn a_kill_and_a_delete_leave_alone_whoever_has_the_unit_by_now_on_every_hierarchy() {
     v1_only!();
     let s = InUnit::with_bus(Manner::Works)
         .with(|c| c["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "pid"));
@@ -198,6 +198,9 @@ fn a_delete_leaves_alone_whoever_has_the_unit_by_now_on_every_hierarchy() {
         other.finish(other.command(words).env("DBUS_SYSTEM_BUS_ADDRESS", address))
     };
     of_other(&[&["--systemd-cgroup"][..], &other.words("create", &[])].concat()).ok();
+    assert_eq!(s.on_id(&["ps", "--format", "json"]).ok(), "[]");
+    s.runtime(&["kill", "--all", &s.c.id, "KILL"]).ok();
+    assert_eq!(other.status(), "created");
     s.on_id(&["delete"]).ok();
     assert_eq!(other.status(), "created");
     of_other(&["delete", "--force", &other.id]).ok();
@@ -479,6 +482,8 @@ fn a_scope_that_systemctl_stops_is_a_stopped_container_until_it_is_deleted() {
     // Another may have the name meanwhile, and keeps it.
     let other = Container::idle().with(|c| c["linux"]["cgroupsPath"] = s.c.config["linux"]["cgroupsPath"].clone());
     other.runtime(&[&["--systemd-cgroup"][..], &other.words("create", &[])].concat()).ok();
+    s.runtime(&["kill", "--all", &s.c.id, "KILL"]).ok();
+    assert_eq!(other.status(), "created");
     s.on_id(&["delete"]).ok();
     assert_eq!(other.status(), "created");
     assert_eq!(shown(&s, "ActiveState"), "active");

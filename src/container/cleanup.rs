@@ -121,6 +121,14 @@ pub fn undo(locked: Locked) -> Result<()> {
     locked.remove()
 }
 
+/// Whether another has the unit's name by now.
+///
+/// # Errors
+/// When the record cannot be read.
+pub fn has_successor(directory: &Directory) -> Result<bool> {
+    Ok(undo::read(directory)?.is_some_and(|record| record.undos().iter().any(is_of_a_successor)))
+}
+
 /// Whether the cgroup by which a unit is known is another's by now: systemd gives up a unit whose processes have ended, and
 /// its name may be taken before this container is deleted.
 fn is_of_a_successor(undo: &Undo) -> bool {

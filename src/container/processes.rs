@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
 
-use super::store::State;
-use super::{PATIENCE, identity};
+use super::store::{Directory, State};
+use super::{PATIENCE, cleanup, identity};
 use crate::{Context, Result, sys};
 
 /// Whether all of them can be known: a container that has neither cgroups nor a pid namespace of its own leaves nothing to
@@ -18,10 +18,16 @@ pub fn are_known(state: &State) -> bool {
     state.place.is_some() || state.ends_with_init()
 }
 
+/// Whether what is in the container's cgroups is another's: systemd has given up its unit, whose name has been taken since.
+fn are_of_another(directory: &Directory, state: &State) -> Result<bool> {
+    let has_unit = state.place.as_ref().is_some_and(|place| place.unit.is_some());
+    Ok(has_unit && identity::find(&state.init).is_none() && cleanup::has_successor(directory)?)
+}
+
 /// Their pids as the caller's pid namespace has them, sorted; the first one's alone where no others are known.
-pub fn pids(state: &State) -> Result<Vec<i32>> {
+pub fn pids(directory: &Directory, state: &State) -> Result<Vec<i32>> {
     if let Some(place) = &state.place {
-        return place.pids();
+        return if are_of_another(directory, state)? { Ok(Vec::new()) } else { place.pids() };
     }
     match identity::find(&state.init) {
         None => Ok(Vec::new()),
@@ -31,9 +37,9 @@ pub fn pids(state: &State) -> Result<Vec<i32>> {
 }
 
 /// Sends a signal to each of them. Without cgroups SIGKILL goes to the first, whose end is that of its pid namespace.
-pub fn signal_all(state: &State, signal: i32) -> Result<()> {
+pub fn signal_all(directory: &Directory, state: &State, signal: i32) -> Result<()> {
     if let Some(place) = &state.place {
-        return place.signal_all(signal, PATIENCE);
+        return if are_of_another(directory, state)? { Ok(()) } else { place.signal_all(signal, PATIENCE) };
     }
     let Some(init) = identity::find(&state.init) else { return Ok(()) };
     if signal == libc::SIGKILL || !are_known(state) {

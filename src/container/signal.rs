@@ -7,12 +7,12 @@ use crate::{Error, Kind, Result, sys};
 
 /// Sends a signal to init, or to every process of the container.
 pub fn kill(globals: &Globals, id: &ContainerId, signal: i32, all: bool) -> Result<()> {
-    let (_, state) = status::open(globals, id)?;
+    let (directory, state) = status::open(globals, id)?;
     let init = identity::find(&state.init);
     let whole = all || (signal == libc::SIGKILL && !state.ends_with_init());
     if whole && processes::are_known(&state) {
-        let anything = init.is_some() || !processes::pids(&state)?.is_empty();
-        return if anything || all { processes::signal_all(&state, signal) } else { Err(not_running()) };
+        let anything = init.is_some() || !processes::pids(&directory, &state)?.is_empty();
+        return if anything || all { processes::signal_all(&directory, &state, signal) } else { Err(not_running()) };
     }
     if whole {
         log::warn!(

@@ -34,8 +34,8 @@ pub fn list(globals: &Globals) -> Result<Vec<Snapshot>> {
 
 /// The pids of all of the container's processes, as the host sees them.
 pub fn pids(globals: &Globals, id: &ContainerId) -> Result<Vec<i32>> {
-    let (_, state) = open(globals, id)?;
-    processes::pids(&state)
+    let (directory, state) = open(globals, id)?;
+    processes::pids(&directory, &state)
 }
 
 /// None where a half-made container was found and removed.

@@ -33,6 +33,8 @@ pub struct Bus {
     signals: Vec<Message>,
     /// How long those are together.
     kept: usize,
+    /// Why none comes: what was answered to [`Bus::watch`].
+    deaf: Option<String>,
 }
 
 /// An error that a peer answered.
@@ -65,6 +67,7 @@ impl Bus {
             authenticated: false,
             signals: Vec::new(),
             kept: 0,
+            deaf: None,
         };
         // "Authentication Protocol". Without a uid in it the bus takes the one that the kernel tells it, which in a user
         // namespace is not the one that is known here.
@@ -73,7 +76,7 @@ impl Bus {
         Ok(bus)
     }
 
-    /// Asks for signals, without waiting for the answer: a refusal is told by what is waited for next.
+    /// Asks for signals, without waiting for the answer: [`Bus::signal`] tells of a refusal.
     pub fn watch(&mut self, rule: &str) {
         self.send(&of_bus("AddMatch", Body::default().text(rule)));
     }
@@ -96,7 +99,10 @@ impl Bus {
                 Kind::Signal => self.keep(message, what)?,
                 Kind::Return if message.answers == Some(serial) => return Ok(Ok(message)),
                 Kind::Error if message.answers == Some(serial) => return Ok(Err(refusal(message))),
-                _ => self.check_unawaited(message, what)?,
+                // Without a hello nothing else is answered.
+                Kind::Error if message.answers == Some(1) => return Err(self.refused(refusal(message).words, what)),
+                Kind::Error => self.deaf = Some(refusal(message).words),
+                _ => {}
             }
         }
     }
@@ -113,12 +119,8 @@ impl Bus {
         Ok(())
     }
 
-    /// Without a hello nothing else is answered, and without a rule no signal comes.
-    fn check_unawaited(&self, message: Message, what: &str) -> Result<()> {
-        if message.kind != Kind::Error {
-            return Ok(());
-        }
-        Err(Error::new(refusal(message).words).context(self.context(what)))
+    fn refused(&self, words: String, what: &str) -> Error {
+        Error::new(words).context(self.context(what))
     }
 
     /// A call and its answer.
@@ -139,12 +141,17 @@ impl Bus {
         if let Some(at) = self.signals.iter().position(wanted) {
             return Ok(self.signals.swap_remove(at));
         }
+        if let Some(words) = self.deaf.take() {
+            return Err(self.refused(words, what));
+        }
         loop {
             let message = self.receive(what)?;
             if wanted(&message) {
                 return Ok(message);
             }
-            self.check_unawaited(message, what)?;
+            if message.kind == Kind::Error {
+                return Err(self.refused(refusal(message).words, what));
+            }
         }
     }
 
@@ -259,4 +266,63 @@ fn refusal(message: Message) -> Refusal {
     let words = if message.signature.starts_with('s') { message.arguments().text() } else { None };
     let words = words.unwrap_or(message.error.as_str()).to_owned();
     Refusal { name: message.error, words }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A bus whose peer says all of this after it has let the caller in, while that has this long.
+    fn saying(bytes: Vec<u8>, limit: Duration) -> Bus {
+        let (mut peer, socket) = UnixStream::pair().unwrap();
+        peer.write_all(b"OK x\r\n").unwrap();
+        std::thread::spawn(move || {
+            let _ = peer.write_all(&bytes);
+            // Until the other end is gone, which is not to see this one go before.
+            let _ = std::io::copy(&mut peer, &mut std::io::sink());
+        });
+        Bus {
+            name: "a bus".into(),
+            socket: socket.into(),
+            limit,
+            deadline: Instant::now() + limit,
+            serial: 0,
+            output: Vec::new(),
+            input: Vec::new(),
+            authenticated: false,
+            signals: Vec::new(),
+            kept: 0,
+            deaf: None,
+        }
+    }
+
+    fn signal(member: &str) -> Vec<u8> {
+        let mut bytes =
+            Call { destination: "", path: "/a", interface: "a.b", member, body: Body::default() }.message(1);
+        bytes[1] = Kind::Signal as u8;
+        bytes
+    }
+
+    #[test]
+    fn who_always_has_something_to_say_does_not_keep_the_limit_from_coming() {
+        // More than is read at once comes before what is waited for.
+        let all = [signal("Other").repeat(200), signal("Wanted")].concat();
+        let in_time = saying(all.clone(), Duration::from_secs(60)).signal("Wanted", "look", |_| true);
+        assert_eq!(in_time.unwrap().member, "Wanted");
+        let mut late = saying(all, Duration::ZERO);
+        std::thread::sleep(Duration::from_millis(5));
+        let error = late.signal("Wanted", "look", |_| true).unwrap_err().to_string();
+        assert!(error.contains("no answer within 0ns"), "{error}");
+    }
+
+    #[test]
+    fn there_is_an_end_to_the_signals_that_are_kept() {
+        let one = signal("Other");
+        let mut bus = saying(one.repeat(MOST / one.len() + 2), Duration::from_secs(60));
+        let error = bus.answer(1, "look").unwrap_err().to_string();
+        assert!(error.contains("more than a megabyte of signals"), "{error}");
+    }
 }
