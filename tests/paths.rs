@@ -90,6 +90,66 @@ fn readonly_paths_are_read_only_and_absent_ones_are_passed_over() {
     assert!(!c.rootfs("/absent").exists());
 }
 
+/// Has a command run on what is left of a kernel before Linux 5.12, without mount_setattr(2), and with the rootfs on a mount
+/// that lets nothing be set-user-ID there nor be a device.
+fn on_an_older_kernel(command: &mut std::process::Command, rootfs: &Path) {
+    use std::os::unix::process::CommandExt;
+    const ENOSYS: u32 = 0x0005_0000 | libc::ENOSYS as u32;
+    let rootfs = std::ffi::CString::new(rootfs.to_str().unwrap()).unwrap();
+    let line = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
+    let filter =
+        [line(0x20, 0, 0), line(0x15, libc::SYS_mount_setattr as u32, 1), line(6, ENOSYS, 0), line(6, 0x7fff_0000, 0)];
+    // SAFETY: only system calls between fork and exec, on memory that was made before.
+    unsafe {
+        command.pre_exec(move || {
+            let done = |result: i32| if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) };
+            let mount = |source: *const libc::c_char, target: *const libc::c_char, flags| {
+                done(libc::mount(source, target, std::ptr::null(), flags, std::ptr::null()))
+            };
+            let (none, rootfs) = (std::ptr::null(), rootfs.as_ptr());
+            done(libc::unshare(libc::CLONE_NEWNS))?;
+            mount(none, c"/".as_ptr(), libc::MS_REC | libc::MS_PRIVATE)?;
+            mount(rootfs, rootfs, libc::MS_BIND)?;
+            mount(none, rootfs, libc::MS_BIND | libc::MS_REMOUNT | libc::MS_NOSUID | libc::MS_NODEV)?;
+            let program = libc::sock_fprog { len: 4, filter: filter.as_ptr().cast_mut() };
+            done(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program))
+        });
+    }
+}
+
+#[test]
+fn what_becomes_read_only_on_an_older_kernel_keeps_its_other_flags() {
+    not_in_runc!("there the flags go");
+    let show = "grep -E ' (/|/proc/sys|/proc/uptime|/etc|/etc/passwd) ' /proc/self/mountinfo | cut -d ' ' -f 5,6; touch /etc/new /etc/passwd; true";
+    for user in [false, true] {
+        let c = Container::sh(show).with(|config| {
+            config["root"]["readonly"] = json!(true);
+            config["mounts"][0]["options"] = json!(["nosuid", "noexec", "nodev"]);
+            config["linux"]["readonlyPaths"] = json!(["/proc/sys", "/proc/uptime", "/etc", "/etc/passwd"]);
+            if user {
+                push(&mut config["linux"]["namespaces"], json!({"type": "user"}));
+                let all = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+                config["linux"]["uidMappings"] = all.clone();
+                config["linux"]["gidMappings"] = all;
+            }
+        });
+        let mut run = c.command(&c.words("run", &[]));
+        on_an_older_kernel(&mut run, &c.rootfs("/"));
+        let run = c.finish(&mut run);
+        for (path, flags) in [
+            ("/", "ro,nosuid,nodev"),
+            ("/etc", "ro,nosuid,nodev"),
+            ("/etc/passwd", "ro,nosuid,nodev"),
+            ("/proc/sys", "ro,nosuid,nodev,noexec"),
+            ("/proc/uptime", "ro,nosuid,nodev,noexec"),
+        ] {
+            let start = format!("{path} {flags},");
+            assert!(run.ok().lines().any(|line| line.starts_with(&start)), "{start}: {run:?}");
+        }
+        assert_eq!(run.stderr.matches("Read-only file system").count(), 2, "{run:?}");
+    }
+}
+
 #[test]
 fn a_link_in_the_rootfs_never_leads_a_mount_out_of_it() {
     let outside = Container::idle();

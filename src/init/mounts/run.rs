@@ -173,8 +173,13 @@ fn set_attributes(tree: Fd, set: u64, clear: u64) -> Result<bool, Failure> {
 
 /// Flags of a mount that is attached by now, by the means of before Linux 5.12: mount(2), which sets all of them at once.
 fn remount(mount: Fd, set: u64, clear: u64) -> Result<(), Failure> {
-    let flags = changed(sys::mount_flags(mount).during(Act::SetFlags)?, set, clear);
-    sys::change_mount(mount, u64::from(MS_REMOUNT | MS_BIND) | flags, None).during(Act::SetFlags)
+    sys::change_mount(mount, remount_flags(mount, set, clear)?, None).during(Act::SetFlags)
+}
+
+/// What that is told: with the flags to add, all that the mount has and keeps. A user namespace holds some of them locked.
+pub fn remount_flags(mount: Fd, set: u64, clear: u64) -> Result<u64, Failure> {
+    let had = sys::mount_flags(mount).during(Act::SetFlags)?;
+    Ok(u64::from(MS_REMOUNT | MS_BIND) | changed(had, set, clear))
 }
 
 /// The MS_* for a mount that had the flags `had` of statfs(2) once the MOUNT_ATTR_* of `set` are added, those of `clear` taken.

@@ -5,7 +5,7 @@ use core::ffi::CStr;
 use linux_raw_sys::errno::ENOSYS;
 use linux_raw_sys::general::{
     AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
-    MS_BIND, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT, O_PATH, OPEN_TREE_CLONE,
+    MS_RDONLY, O_PATH, OPEN_TREE_CLONE,
 };
 
 use super::step::Step;
@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::devices::run::device_number;
 use crate::failure::{Act, During, Failure};
 use crate::guard::{Guard, stands};
-use crate::mounts::run::{is_absent, new_detached};
+use crate::mounts::run::{is_absent, new_detached, remount_flags};
 use crate::sys::{self, Fd};
 
 pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
@@ -78,7 +78,7 @@ impl Cover {
             self.used = true;
             sys::attach(self.tree, place).during(Act::Attach)?;
             // Clones are made of it later, and are read-only as well.
-            return if self.writable { remount_read_only(self.tree, path, MS_NOSUID | MS_NOEXEC) } else { Ok(()) };
+            return if self.writable { remount(self.tree, path, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC) } else { Ok(()) };
         }
         let clone = sys::open_tree(self.tree, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH).during(Act::Attach)?;
         let outcome = sys::attach(clone, place).during(Act::Attach);
@@ -106,7 +106,7 @@ fn read_only(path: &CStr, context: &Context) -> Result<(), Failure> {
         sys::open_tree(place, c"", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE).during(Act::Attach)?;
     let outcome = match sys::set_attributes(tree, u64::from(MOUNT_ATTR_RDONLY), 0, 0, false) {
         Err(errno) if errno == ENOSYS as i32 => {
-            sys::attach(tree, place).during(Act::Attach).and_then(|()| remount_read_only(tree, path, 0))
+            sys::attach(tree, place).during(Act::Attach).and_then(|()| remount(tree, path, 0))
         }
         other => other.during(Act::SetFlags).and_then(|()| sys::attach(tree, place).during(Act::Attach)),
     };
@@ -115,10 +115,15 @@ fn read_only(path: &CStr, context: &Context) -> Result<(), Failure> {
     outcome
 }
 
-/// Before Linux 5.12, once it is attached: a directory by its descriptor, which no link can lead elsewhere; a file cannot be
-/// the working directory, and goes by its path.
-fn remount_read_only(tree: Fd, path: &CStr, more: u32) -> Result<(), Failure> {
+/// Read-only, and what `more` says, by the means of before Linux 5.12, once it is attached: a directory by its descriptor,
+/// which no link can lead elsewhere. A file cannot be the working directory, and goes by its path; whoever shares the rootfs
+/// may have led that to another mount, so that the descriptor is asked.
+fn remount(tree: Fd, path: &CStr, more: u32) -> Result<(), Failure> {
     let target = if sys::fchdir(tree).is_ok() { c"." } else { path };
-    let flags = u64::from(MS_REMOUNT | MS_BIND | MS_RDONLY | more);
-    sys::mount(None, target, None, flags, None).during(Act::SetFlags)
+    let flags = remount_flags(tree, u64::from(MOUNT_ATTR_RDONLY | more), 0)?;
+    sys::mount(None, target, None, flags, None).during(Act::SetFlags)?;
+    match sys::mount_flags(tree).during(Act::SetFlags)? & u64::from(MS_RDONLY) {
+        0 => Err(Failure { act: Act::NotGenuine, errno: linux_raw_sys::errno::EPERM as i32 }),
+        _ => Ok(()),
+    }
 }

@@ -4,14 +4,14 @@ use core::ffi::CStr;
 
 use linux_raw_sys::errno::ENOSYS;
 use linux_raw_sys::general::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, MNT_DETACH, MOUNT_ATTR_RDONLY, MS_BIND, MS_MOVE, MS_PRIVATE, MS_RDONLY, MS_REC,
-    MS_REMOUNT, MS_SLAVE,
+    AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, MNT_DETACH, MOUNT_ATTR_RDONLY, MS_MOVE, MS_PRIVATE, MS_RDONLY, MS_REC, MS_SLAVE,
     O_DIRECTORY, O_PATH, OPEN_TREE_CLONE, PROC_SUPER_MAGIC, SYSFS_MAGIC,
 };
 
 use super::step::Step;
 use crate::context::Context;
 use crate::failure::{Act, During, Failure};
+use crate::mounts::run::remount_flags;
 use crate::sys;
 
 pub fn run(step: Step, context: &mut Context) -> Result<(), Failure> {
@@ -86,7 +86,7 @@ fn read_only() -> Result<(), Failure> {
     let outcome = match sys::set_attributes(root, u64::from(MOUNT_ATTR_RDONLY), 0, 0, false) {
         // Before Linux 5.12.
         Err(errno) if errno == ENOSYS as i32 => {
-            sys::mount(None, c"/", None, u64::from(MS_REMOUNT | MS_BIND | MS_RDONLY), None)
+            sys::mount(None, c"/", None, remount_flags(root, u64::from(MOUNT_ATTR_RDONLY), 0)?, None)
         }
         other => other,
     };
