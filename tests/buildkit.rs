@@ -135,7 +135,7 @@ fn rootless_a_step_runs_without_a_cgroup() {
     let rootless = Rootless::new();
     // A binary of a home that others may not enter is copied to where they may.
     let runtime = c.dir.join("runc");
-    std::fs::copy(binary(), &runtime).unwrap();
+    copy_runtime(&runtime);
     for options in [&[][..], &["--no-pivot"]] {
         let mut command = Command::new(&runtime);
         command.args(globals(&c)).args(c.words("run", options));

@@ -27,7 +27,7 @@ fn of_a_user(args: &[&str], map: Value) -> Container {
         config["linux"]["gidMappings"] = map;
     });
     // A copy, since the way to the binary may be closed to others than root.
-    fs::copy(binary(), c.dir.join("nfrun")).unwrap();
+    copy_runtime(&c.dir.join("nfrun"));
     give(&c.dir);
     c
 }

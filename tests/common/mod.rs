@@ -76,6 +76,13 @@ pub fn binary() -> PathBuf {
     std::env::var_os("NFRUN_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_nfrun").into(), PathBuf::from)
 }
 
+/// Copies the runtime under test. By a process of its own: a test that forks at the same time would hold this one's
+/// descriptor, and the kernel executes no file that somebody may write.
+pub fn copy_runtime(to: &Path) {
+    let copied = Command::new("cp").arg(binary()).arg(to).status().expect("cp");
+    assert!(copied.success(), "copy the runtime to {}", to.display());
+}
+
 /// Whether the runtime under test is Debian's runc: it names the Go that built it.
 pub fn is_reference() -> bool {
     static REFERENCE: OnceLock<bool> = OnceLock::new();

@@ -30,7 +30,7 @@ impl User {
     /// A user with a copy of the runtime, since the way to it may be closed to others than root; he has ids from
     /// [`GRANTED`] on.
     pub fn new(dir: &Path) -> Self {
-        fs::copy(binary(), dir.join("nfrun")).expect("copy the runtime");
+        super::copy_runtime(&dir.join("nfrun"));
         let passwd = fs::read_to_string("/etc/passwd").expect("passwd");
         fs::write(dir.join("passwd"), format!("{passwd}nfruntest:x:{UID}:{UID}::/:/bin/sh\n")).expect("write passwd");
         let group = fs::read_to_string("/etc/group").expect("group");
