@@ -328,6 +328,23 @@ fn drop_unknown_capabilities(sets: Option<&mut Value>) -> bool {
     dropped
 }
 
+/// Takes out of `linux.resources` the numbers that its writers leave out as 0, and the lists that they leave out as "".
+pub fn drop_zeros(resources: &mut Value) {
+    const ZERO_IS_ABSENT: [(&str, &[&str]); 3] = [
+        ("memory", &["limit", "reservation", "swap"]),
+        ("cpu", &["shares", "quota", "period", "realtimeRuntime", "realtimePeriod", "cpus", "mems"]),
+        ("blockIO", &["weight", "leafWeight"]),
+    ];
+    for (family, names) in ZERO_IS_ABSENT {
+        if let Some(Value::Object(members)) = resources.get_mut(family) {
+            members.retain(|name, value| {
+                let nothing = value.as_f64() == Some(0.0) || value.as_str() == Some("");
+                !(names.contains(&name.as_str()) && nothing)
+            });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

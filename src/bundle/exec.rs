@@ -25,6 +25,8 @@ pub struct Circumstances<'a> {
     /// The container's id where it has a session keyring of its own: without joining it the process would keep the
     /// caller's, with the host's keys.
     pub keyring: Option<&'a str>,
+    /// Whether the process may enter the one of cgroup2.
+    pub enters_cgroup2: bool,
     /// The container's class of service.
     pub rdt: Option<&'a crate::resctrl::Group>,
     /// The namespaces that it does not share with the host: CLONE_NEW* flags.
@@ -49,7 +51,7 @@ pub fn plan<'a>(process: &'a Process, around: &Circumstances<'a>) -> Result<Plan
     labels.prepare(&mut draft);
     if let Some(place) = around.place {
         process::enter_cgroups(place, &mut draft)?;
-        if affinity.is_set_before() {
+        if around.enters_cgroup2 && affinity.is_set_before() {
             process::enter_cgroup2(place, &mut draft)?;
         }
     }

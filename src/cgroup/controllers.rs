@@ -62,17 +62,19 @@ fn has(list: &str, name: &str) -> bool {
     list.split_whitespace().any(|known| known == name)
 }
 
-/// All at once where the kernel takes that, else one by one; what it said to one that is needed. Where there are
-/// processes in the parent none is tried: it takes those that may be threaded, and no process can enter below then.
+/// All at once where the kernel takes that, else one by one those that are not handed on yet; what it said to one that is
+/// needed. Where there are processes in the parent none is tried: it takes those that may be threaded, and no process can
+/// enter below then.
 fn hand_on(dir: &OwnedFd, file: &str, offered: &str, needed: &[&str]) -> Option<Errno> {
     let all: Vec<String> = offered.split_whitespace().map(|name| format!("+{name}")).collect();
-    match write_at(dir, file, &all.join(" ")) {
-        Ok(()) => return None,
-        Err(Errno::EBUSY) => return Some(Errno::EBUSY),
-        Err(_) => {}
+    let Err(errno) = write_at(dir, file, &all.join(" ")) else { return None };
+    // Who may not write to it may yet find there what he needs.
+    let there = read_at(dir, file).unwrap_or_default();
+    if errno == Errno::EBUSY {
+        return needed.iter().any(|name| !has(&there, name)).then_some(errno);
     }
     let mut refusal = None;
-    for name in offered.split_whitespace() {
+    for name in offered.split_whitespace().filter(|name| !has(&there, name)) {
         if let Err(errno) = write_at(dir, file, &format!("+{name}"))
             && needed.contains(&name)
         {

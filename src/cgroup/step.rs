@@ -168,6 +168,24 @@ pub enum Step {
 }
 
 impl Step {
+    /// The values that the step writes as they are.
+    pub(super) fn values(&self) -> &[Value] {
+        match self {
+            Self::Write { value, .. } => std::slice::from_ref(value),
+            Self::WriteTogether { values, .. } => values,
+            _ => &[],
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn values_mut(&mut self) -> &mut [Value] {
+        match self {
+            Self::Write { value, .. } => std::slice::from_mut(value),
+            Self::WriteTogether { values, .. } => values,
+            _ => &mut [],
+        }
+    }
+
     /// The cgroup that the step acts on.
     pub fn cgroup(&self) -> &Cgroup {
         match self {

@@ -208,6 +208,28 @@ mod tests {
         assert!(!fs::exists(format!("{}/p/c/cgroup.subtree_control", here.mount)).unwrap(), "the leaf has processes");
     }
 
+    /// As a user to whom p is delegated, without misc: the parents of it hand theirs on, and are not his to write to.
+    #[test]
+    fn the_parent_that_hands_nothing_on_is_named_and_not_one_that_does() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let here = StandIn::new("wall");
+        let file = |path: &str, text: &str| fs::write(format!("{}/{path}", here.mount), text).unwrap();
+        file("cgroup.subtree_control", "hugetlb misc\n");
+        file("p/c/cgroup.controllers", "hugetlb\n");
+        file("p/cgroup.subtree_control", "hugetlb\n");
+        for list in ["cgroup.subtree_control", "p/cgroup.subtree_control"] {
+            let path = format!("{}/{list}", here.mount);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+            let _ = chown(&path, Some(65534), None);
+        }
+        // Of this thread alone; root passes every mode.
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+        let step = controllers::step(here.place.v2().unwrap(), &[value(FIELD, "misc.max", "res_a 5")]);
+        let error = Made::default().run(&step).unwrap_err().to_string();
+        nix::unistd::setfsuid(nix::unistd::geteuid());
+        assert!(error.contains(&format!("{}/p does not hand it on (it is not delegated", here.mount)), "{error}");
+    }
+
     #[test]
     fn a_setting_is_written_line_by_line_and_names_no_path() {
         let lines = |resources: &str| -> Result<Vec<String>> {

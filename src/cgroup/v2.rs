@@ -17,9 +17,22 @@ pub(super) fn limits(cgroup: &Cgroup, resources: &LinuxResources) -> Result<Vec<
     Ok(writes(cgroup, values(resources)?))
 }
 
-/// A step for each value.
+/// A step for each value, and one for a quota with its burst: which is written first depends on the old ones.
 pub(super) fn writes(cgroup: &Cgroup, values: Vec<Value>) -> Vec<Step> {
-    values.into_iter().map(|value| Step::Write { cgroup: cgroup.clone(), value }).collect()
+    let mut steps: Vec<Step> = Vec::with_capacity(values.len());
+    for value in values {
+        let cgroup = cgroup.clone();
+        match steps.pop_if(|step| value.file == "cpu.max.burst" && step.values().iter().any(|v| v.file == "cpu.max")) {
+            Some(Step::Write { value: quota, .. }) => {
+                steps.push(Step::WriteTogether { cgroup, values: vec![quota, value] });
+            }
+            other => {
+                steps.extend(other);
+                steps.push(Step::Write { cgroup, value });
+            }
+        }
+    }
+    steps
 }
 
 fn values(resources: &LinuxResources) -> Result<Vec<Value>> {
@@ -253,6 +266,22 @@ mod tests {
         assert_eq!(lines(r#"{"cpu": {"period": 20000}}"#).unwrap(), ["cpu.max = max 20000"]);
         let both = r#"{"cpu": {"quota": 10000, "period": 20000, "burst": 500}}"#;
         assert_eq!(lines(both).unwrap(), ["cpu.max = 10000 20000", "cpu.max.burst = 500"]);
+    }
+
+    #[test]
+    fn a_quota_and_its_burst_are_written_in_an_order_that_the_kernel_takes() {
+        let cgroup = Cgroup {
+            hierarchy: "unified".into(),
+            mount: "/m".into(),
+            path: "/c".into(),
+            version: super::super::step::Version::V2,
+        };
+        let resources = serde_json::from_str(r#"{"cpu": {"quota": 10000, "burst": 500}, "pids": {"limit": 3}}"#);
+        let steps: Vec<_> = limits(&cgroup, &resources.unwrap()).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            steps,
+            ["write cpu.max = 10000, cpu.max.burst = 500 in unified:/c", "write pids.max = 3 in unified:/c"]
+        );
     }
 
     #[test]

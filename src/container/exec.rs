@@ -40,9 +40,11 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
         None if options.cgroup.is_empty() => None,
         None => return Err(Error::invalid("--cgroup: the container has no cgroup")),
     };
+    let v2 = place.as_ref().map(|place| cgroup_to_enter(place, &spec, &state)).transpose()?.flatten();
     let around = Circumstances {
         spec: &spec,
         place: place.as_ref(),
+        enters_cgroup2: v2.is_some(),
         rdt: state.rdt.as_ref(),
         keyring: state.own_keyring.then_some(id.as_str()),
         namespaces: joinable(&state)?,
@@ -54,7 +56,7 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
     let plan = bundle::exec::plan(&process, &around)?;
     let foreground = if options.detach { None } else { Some(Foreground::begin(false)?) };
     let (console, terminal) = Terminal::open(tty, options.console_socket.as_deref())?;
-    let started = start(&plan, options, init, console, place.as_ref(), (&state, &spec))?;
+    let started = start(&plan, options, init, console, (place.as_ref(), v2), &state)?;
     match foreground {
         Some(foreground) => foreground.wait(&started, terminal, None),
         None => Ok(0),
@@ -111,15 +113,14 @@ fn start(
     options: &ExecOptions,
     init: OwnedFd,
     mut console: Option<OwnedFd>,
-    place: Option<&cgroup::Place>,
-    (state, spec): (&State, &Spec),
+    (place, mut v2): (Option<&cgroup::Place>, Option<OwnedFd>),
+    state: &State,
 ) -> Result<Spawned> {
     let mut launch = Launch::new(plan, options.preserve_fds)?;
     let mut init = Some(init);
     let mut agent = None;
     let unit = place.and_then(|place| place.unit.as_ref()).filter(|unit| unit.is_a_users());
     let mut is_outside = false;
-    let mut v2 = place.map(|place| cgroup_to_enter(place, spec, state)).transpose()?.flatten();
     for (number, step) in plan.runtime_steps() {
         log::debug!("exec: step {number}: {step}");
         match step {

@@ -221,19 +221,7 @@ fn remember(config: &RawValue, mut changes: Value) -> Result<Box<RawValue>> {
 
 /// Takes out what means "as it is": null, and zero or nothing where the kernel has no such limit.
 fn drop_unchanged(changes: &mut Value) {
-    const ZERO_IS_ABSENT: [(&str, &[&str]); 3] = [
-        ("memory", &["limit", "reservation", "swap"]),
-        ("cpu", &["shares", "quota", "period", "realtimeRuntime", "realtimePeriod", "cpus", "mems"]),
-        ("blockIO", &["weight", "leafWeight"]),
-    ];
-    for (family, names) in ZERO_IS_ABSENT {
-        if let Some(Value::Object(members)) = changes.get_mut(family) {
-            members.retain(|name, value| {
-                let nothing = value.as_f64() == Some(0.0) || value.as_str() == Some("");
-                !(names.contains(&name.as_str()) && nothing)
-            });
-        }
-    }
+    config::drop_zeros(changes);
     if let Value::Object(families) = changes {
         families.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
     }

@@ -5,7 +5,7 @@ use oci_spec::runtime::{LinuxResources, Mount};
 use super::Planner;
 use super::stops::Stops;
 use crate::bundle::plan::RuntimeStep;
-use crate::bundle::process;
+use crate::bundle::{config, process};
 use crate::init::namespaces::ids;
 use crate::init::program::Draft;
 use crate::sys::Caller;
@@ -98,17 +98,19 @@ impl Planner<'_> {
 pub fn limit_asked_for(resources: &LinuxResources) -> Option<String> {
     let mut resources = resources.clone();
     resources.set_devices(None);
-    let serde_json::Value::Object(properties) = serde_json::to_value(&resources).ok()? else { return None };
+    let mut properties = serde_json::to_value(&resources).ok()?;
+    config::drop_zeros(&mut properties);
+    let serde_json::Value::Object(properties) = properties else { return None };
     properties.into_iter().find(|(_, value)| limits(value)).map(|(name, _)| name)
 }
 
-/// Whether a value asks for anything: -1 is the word for no limit.
+/// Whether a value asks for anything: -1 is the word for no limit, also as the largest number.
 fn limits(value: &serde_json::Value) -> bool {
     use serde_json::Value;
     match value {
         Value::Null => false,
         Value::Bool(set) => *set,
-        Value::Number(number) => number.as_i64() != Some(-1),
+        Value::Number(number) => number.as_i64() != Some(-1) && number.as_u64() != Some(u64::MAX),
         Value::String(text) => !text.is_empty(),
         Value::Array(items) => items.iter().any(limits),
         Value::Object(members) => members.values().any(limits),
@@ -127,11 +129,20 @@ mod tests {
             r#"{"devices": [{"allow": false, "access": "rwm"}]}"#,
             r#"{"memory": {"limit": -1, "disableOOMKiller": false}, "cpu": {}, "unified": {}}"#,
             r#"{"pids": {"limit": -1}, "hugepageLimits": []}"#,
+            // What the spec's writers leave out as 0, and the -1 of an unsigned number.
+            r#"{"memory": {"limit": 0, "swap": 0, "swappiness": 18446744073709551615}, "blockIO": {"weight": 0}}"#,
+            r#"{"cpu": {"shares": 0, "quota": 0, "period": 0}}"#,
         ] {
             assert_eq!(asked(nothing), None, "{nothing}");
         }
         assert_eq!(asked(r#"{"pids": {"limit": 5}}"#).as_deref(), Some("pids"));
         assert_eq!(asked(r#"{"cpu": {"cpus": "0"}}"#).as_deref(), Some("cpu"));
+        assert_eq!(asked(r#"{"memory": {"swappiness": 0}}"#).as_deref(), Some("memory"));
+        assert_eq!(asked(r#"{"pids": {"limit": 0}}"#).as_deref(), Some("pids"));
+        assert_eq!(
+            asked(r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}"#).as_deref(),
+            Some("hugepageLimits")
+        );
         assert_eq!(asked(r#"{"unified": {"memory.high": "5"}}"#).as_deref(), Some("unified"));
     }
 }

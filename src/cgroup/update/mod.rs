@@ -70,14 +70,8 @@ pub fn plan_update(place: &Place, old: Option<&LinuxResources>, new: &LinuxResou
     };
     let mut before = Vec::new();
     for step in &steps {
-        match step {
-            Step::Write { cgroup, value } => before.extend(read_old(cgroup, value)?),
-            Step::WriteTogether { cgroup, values } => {
-                for value in values {
-                    before.extend(read_old(cgroup, value)?);
-                }
-            }
-            _ => {}
+        for value in step.values() {
+            before.extend(read_old(step.cgroup(), value)?);
         }
     }
     let mut update = Update { steps, unit: None, before, at_rest: false };
@@ -85,11 +79,11 @@ pub fn plan_update(place: &Place, old: Option<&LinuxResources>, new: &LinuxResou
     let known = old.and_then(|old| old.devices().as_deref()).unwrap_or_default();
     let rules = new.devices().as_deref().filter(|rules| !rules.is_empty());
     let change = match (interface, &place.unit, rules) {
+        // The kernel takes none from a user, and at creation they were left out.
+        _ if place.of_user => DeviceChange::default(),
         (Interface::V1(place), Some(_), _) if rules.is_some() || !update.is_empty() => {
             unit::write_devices(place, known, rules.unwrap_or(known))?
         }
-        // A user's systemd restricts none.
-        (Interface::V2(_), Some(unit), _) if unit.is_a_users() => DeviceChange::default(),
         (_, _, None) => DeviceChange::default(),
         (Interface::V1(place), _, Some(rules)) => v1::change_devices(place, known, rules)?,
         (Interface::V2(cgroup), _, Some(rules)) => v2::change_devices(cgroup, known, rules)?,
@@ -270,6 +264,17 @@ mod tests {
         assert_eq!(as_written("pids.max", "7", "max").unwrap(), "max");
         assert_eq!(as_written("misc.max", "a 5", "a max\nb 3").unwrap(), "a max");
         assert_eq!(as_written("cpuset.cpus", "0", ""), None);
+    }
+
+    #[test]
+    fn device_rules_are_left_out_of_a_users_update_as_at_creation() {
+        let resources = serde_json::from_str(r#"{"devices": [{"allow": false, "access": "rwm"}]}"#).unwrap();
+        for version in [super::super::step::Version::V1, super::super::step::Version::V2] {
+            let cgroup = Cgroup { hierarchy: "pids".into(), mount: "/m".into(), path: "/c".into(), version };
+            let place = Place { cgroups: vec![cgroup], of_user: true, unit: None };
+            let update = plan_update(&place, None, &resources).unwrap();
+            assert!(update.is_empty() && update.before.is_empty() && !update.at_rest, "{update:?}");
+        }
     }
 
     #[test]

@@ -15,9 +15,8 @@ pub(super) fn limits(cgroup: &Cgroup, new: &LinuxResources) -> Result<Vec<Step>>
     if new.cpu().as_ref().and_then(|cpu| cpu.quota()).is_some_and(|quota| quota != 0) {
         return Ok(steps);
     }
-    for step in &mut steps {
-        if let Step::Write { value, .. } = step
-            && value.property == "linux.resources.cpu.period"
+    for value in steps.iter_mut().flat_map(Step::values_mut) {
+        if value.property == "linux.resources.cpu.period"
             && let Some(period) = value.text.strip_prefix("max ")
         {
             let path = format!("{}/cpu.max", cgroup.dir());
