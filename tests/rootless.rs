@@ -251,6 +251,29 @@ fn without_a_runtime_directory_that_of_the_session_serves_or_the_error_says_what
     assert_eq!(shell(&c, script).ok(), format!("x\n/run/user/{UID}/nfrun/x"));
 }
 
+/// su(1) leaves XDG_RUNTIME_DIR as it was. Whoever made the state there could have hooks run and processes ended as this user.
+#[test]
+fn state_that_another_user_could_have_made_is_not_looked_at() {
+    let c = Container::of_user(&["true"], &himself());
+    let of = |dir: &std::path::Path, uid: u32, mode: u32| {
+        fs::create_dir(dir).unwrap();
+        std::os::unix::fs::chown(dir, Some(uid), None).unwrap();
+        fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let (others, shared) = (c.dir.join("others"), c.dir.join("shared"));
+    of(&others, UID + 1, 0o755);
+    of(&shared, 0, 0o1777);
+    let list = |dir: &std::path::Path| shell(&c, &format!("export XDG_RUNTIME_DIR={}; nfrun list -q", dir.display()));
+    let passed_over = |run: &Output| assert!(run.stderr.contains("is another user's"), "{run:?}");
+    passed_over(&list(&others));
+    assert_eq!(list(&shared).stderr, "");
+    of(&shared.join("nfrun"), UID + 1, 0o777);
+    passed_over(&list(&shared));
+    // As root of a user namespace, as who becomes root of a machine container.
+    let inside = format!("export XDG_RUNTIME_DIR={}; unset USER; unshare -r \"$HOME/nfrun\" list -q", shared.display());
+    passed_over(&shell(&c, &inside));
+}
+
 /// v1 hierarchies that a user can be given without more ado: cpuset would have to be filled first.
 const GIVEN: [&str; 5] = ["memory", "pids", "freezer", "cpu", "systemd"];
 
@@ -351,6 +374,8 @@ fn an_exec_from_a_cgroup_that_is_not_his_keeps_no_limit_and_says_so() {
         } else {
             assert!(exec.ok().starts_with("0::/"), "{exec:?}");
             assert!(exec.stderr.contains("outside of the container's cgroup"), "{exec:?}");
+            let pinned = c.exec_with(&["--exec-cpus", "0"], &["cat", "/proc/self/cgroup"]);
+            assert!(pinned.ok().starts_with("0::/"), "{pinned:?}");
         }
         assert_eq!(c.status(), "running");
         c.on_id(&["delete", "--force"]).ok();

@@ -1,7 +1,7 @@
 //! nfrun's own flags, which stand before the command: where state lives, who manages cgroups, where the log goes.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
@@ -99,12 +99,29 @@ fn manager(arguments: &Arguments) -> Result<CgroupManager> {
 }
 
 fn default_root() -> PathBuf {
-    let run = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    match run {
-        Some(dir) if is_ordinary_user() => PathBuf::from(dir).join("nfrun"),
+    let run = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let is_ordinary = run.is_some() && is_ordinary_user();
+    match run.filter(|dir| !is_ordinary || !is_anothers(dir)) {
+        Some(dir) if is_ordinary => dir.join("nfrun"),
         None if !geteuid().is_root() => of_session(&format!("/run/user/{}", geteuid())).unwrap_or_else(shared_root),
         _ => shared_root(),
     }
+}
+
+/// Whether a runtime directory, or what is kept in it, is another user's: su(1) leaves the variable as it was, and of what he
+/// writes there hooks would be run as this user. One of root's is open to all, such as /tmp, and has no known owner in a user
+/// namespace.
+fn is_anothers(dir: &Path) -> bool {
+    const NOBODY: u32 = 65534;
+    let own = geteuid().as_raw();
+    let is_of_other_than = |path: &Path, owners: &[u32]| {
+        let other = std::fs::metadata(path).is_ok_and(|found| !owners.contains(&found.uid()));
+        if other {
+            log::warn!("XDG_RUNTIME_DIR is passed over: {} is another user's", path.display());
+        }
+        other
+    };
+    is_of_other_than(dir, &[own, 0, NOBODY]) || is_of_other_than(&dir.join("nfrun"), &[own])
 }
 
 fn shared_root() -> PathBuf {

@@ -139,6 +139,13 @@ fn cpu_burst_is_set() {
 #[test]
 fn cpu_burst_is_updated() {
     cpu_burst().is_updated();
+    // Below the burst that was, which the kernel refuses until the new one is there.
+    let both = |quota: u64, burst: u64| json!({"cpu": {"quota": quota, "period": 100_000, "burst": burst}});
+    Row::new("linux.resources.cpu.burst", both(30000, 20000), both(12000, 10000))
+        .v1("cpu", "cpu.cfs_burst_us", 20000, 10000)
+        .v2("cpu.max.burst", 20000, 10000)
+        .v2("cpu.max", "30000 100000", "12000 100000")
+        .is_updated();
 }
 
 #[test]
