@@ -100,7 +100,6 @@ mod tests {
         Hierarchy { name: "unified".into(), mount_point, root: "/".into(), own: own.into(), version }
     }
 
-    /// Directories that look like cgroup2's; root may write to what is there, and to nothing that is not.
     #[test]
     fn paths_share_whole_parts() {
         assert_eq!(shared("/a/b/c", "/a/b/d"), "/a/b");
@@ -109,6 +108,7 @@ mod tests {
         assert_eq!(shared("", "/a"), "");
     }
 
+    /// Directories that look like cgroup2's; root may write to what is there, and to nothing that is not.
     #[test]
     fn a_cgroup_begins_at_the_parent_where_that_is_ours() {
         let mount = std::env::temp_dir().join(format!("nfrun-unit-delegation-{}", std::process::id()));
