@@ -56,7 +56,16 @@ impl Bus {
         let name = format!("{name} ({})", address.as_str());
         let deadline = Instant::now() + limit;
         let socket = address.connect(deadline).map_err(|error| error.context(&name))?;
-        let mut bus = Self {
+        let mut bus = Self::over(socket, name, limit, deadline);
+        // "Authentication Protocol". Without a uid in it the bus takes the one that the kernel tells it, which in a user
+        // namespace is not the one that is known here.
+        bus.output.extend(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n");
+        bus.send(&of_bus("Hello", Body::default()));
+        Ok(bus)
+    }
+
+    fn over(socket: OwnedFd, name: String, limit: Duration, deadline: Instant) -> Self {
+        Self {
             name,
             socket,
             limit,
@@ -68,12 +77,7 @@ impl Bus {
             signals: Vec::new(),
             kept: 0,
             deaf: None,
-        };
-        // "Authentication Protocol". Without a uid in it the bus takes the one that the kernel tells it, which in a user
-        // namespace is not the one that is known here.
-        bus.output.extend(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n");
-        bus.send(&of_bus("Hello", Body::default()));
-        Ok(bus)
+        }
     }
 
     /// Asks for signals, without waiting for the answer: [`Bus::signal`] tells of a refusal.
@@ -284,19 +288,7 @@ mod tests {
             // Until the other end is gone, which is not to see this one go before.
             let _ = std::io::copy(&mut peer, &mut std::io::sink());
         });
-        Bus {
-            name: "a bus".into(),
-            socket: socket.into(),
-            limit,
-            deadline: Instant::now() + limit,
-            serial: 0,
-            output: Vec::new(),
-            input: Vec::new(),
-            authenticated: false,
-            signals: Vec::new(),
-            kept: 0,
-            deaf: None,
-        }
+        Bus::over(socket.into(), "a bus".into(), limit, Instant::now() + limit)
     }
 
     fn signal(member: &str) -> Vec<u8> {
