@@ -30,17 +30,22 @@ impl Aside {
         if super::machine::is_ours() && super::machine::has_systemd() { Self { holder: None } } else { Self::new() }
     }
 
-    /// A command in there.
+    /// A command in there; without a word, one whose words its caller adds. Only namespaces can take none.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = match &self.holder {
-            None => Command::new(words[0]),
-            Some(holder) => {
+        let mut command = match (&self.holder, words) {
+            (None, [program, rest @ ..]) => {
+                let mut command = Command::new(program);
+                command.args(rest);
+                command
+            }
+            (None, []) => panic!("a command on a machine of its own needs a program"),
+            (Some(holder), words) => {
                 let mut nsenter = Command::new("nsenter");
-                nsenter.args(["--target", &holder.id().to_string(), "--mount", "--net", "--", words[0]]);
+                nsenter.args(["--target", &holder.id().to_string(), "--mount", "--net", "--"]).args(words);
                 nsenter
             }
         };
-        command.args(&words[1..]).stdin(Stdio::null());
+        command.stdin(Stdio::null());
         command
     }
 }
