@@ -6,6 +6,7 @@ mod common;
 
 use std::io::Write;
 use std::process::Command;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use common::aside::installed;
@@ -239,7 +240,18 @@ fn a_terminal_is_typed_into_read_from_and_resized() {
     keys.write_all(b"typed\n").unwrap();
     lines.until("got typed");
     resize(&master, 40, 120);
-    lines.until("resized");
+    // docker begins to listen for the signal some time after the container runs, and nothing tells when.
+    let docker = nix::unistd::Pid::from_raw(run.id() as i32);
+    std::thread::scope(|scope| {
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            while is_done.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
+                let _ = nix::sys::signal::kill(docker, nix::sys::signal::Signal::SIGWINCH);
+            }
+        });
+        lines.until("resized");
+        drop(done);
+    });
     let mut exec = d.command(&["exec", "--interactive", "--tty", "tty", "sh", "-c", "tty; read a; exit 4"]);
     let (second, second_slave) = pty(30, 100);
     control(&mut exec, &second_slave);
