@@ -49,6 +49,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     if let Some(process) = spec.process() {
         for namespaces in [0, 0x0002_0000 | 0x2000_0000, 0x7e02_0080] {
             let around = exec::Circumstances {
+                enters_cgroup2: false,
                 spec: &spec,
                 place: None,
                 keyring: Some("fuzz"),
