@@ -30,9 +30,7 @@ impl Layout {
         let layout = (!hierarchies.is_empty()).then_some(Self { hierarchies });
         Delegated { layout, withheld }
     }
-}
 
-impl Layout {
     /// The same hierarchies, which begin where the caller may make cgroups: a relative path lies below that.
     #[must_use]
     pub fn begun(mut self) -> Self {

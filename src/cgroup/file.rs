@@ -37,22 +37,22 @@ pub(super) fn write_at(dir: impl AsFd, file: &str, text: &str) -> nix::Result<()
 
 /// Reads a file of one value, without the newline at its end.
 pub(super) fn read_at(dir: impl AsFd, file: &str) -> nix::Result<String> {
-    read_open(openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?, Content::Value)
+    read_value(openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
 /// As [`read_at`], by a path.
 pub(super) fn read(path: &str) -> nix::Result<String> {
-    read_open(open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?, Content::Value)
+    read_value(open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
 /// Reads a file of many lines.
 pub(super) fn read_list_at(dir: impl AsFd, file: &str) -> nix::Result<String> {
-    read_open(openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?, Content::List)
+    read_lines(openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
 /// As [`read_list_at`], by a path.
 pub(super) fn read_list(path: &str) -> nix::Result<String> {
-    read_open(open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?, Content::List)
+    read_lines(open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
 /// Writes one value, by a path; the error names both.
@@ -62,22 +62,15 @@ pub(super) fn write(path: &str, text: &str) -> Result<()> {
         .context(|| format!("write {text} to {path}"))
 }
 
-/// How the kernel hands out a file: a value comes whole in one read that it fits in, a list by as many lines as fit.
-#[derive(PartialEq)]
-enum Content {
-    Value,
-    List,
-}
-
-fn read_open(fd: OwnedFd, content: Content) -> nix::Result<String> {
+/// A value comes whole in one read that it fits in.
+fn read_value(fd: OwnedFd) -> nix::Result<String> {
     let mut text = Vec::new();
     let mut part = [0u8; 4096];
     loop {
         match nix::unistd::read(&fd, &mut part) {
-            Ok(0) => break,
             Ok(n) => {
                 text.extend_from_slice(&part[..n]);
-                if content == Content::Value && n < part.len() {
+                if n < part.len() {
                     break;
                 }
             }
@@ -85,11 +78,17 @@ fn read_open(fd: OwnedFd, content: Content) -> nix::Result<String> {
             Err(errno) => return Err(errno),
         }
     }
-    while text.last().is_some_and(u8::is_ascii_whitespace) {
-        text.pop();
-    }
-    // The paths in mountinfo are whatever somebody named a directory.
-    Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Ok(without_end(crate::sys::text_of(text)))
+}
+
+fn read_lines(fd: OwnedFd) -> nix::Result<String> {
+    let text = crate::sys::read_whole(fd.into());
+    text.map(without_end).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+fn without_end(mut text: String) -> String {
+    text.truncate(text.trim_end_matches(|c: char| c.is_ascii_whitespace()).len());
+    text
 }
 
 /// Whether the errno says that a cgroup is gone: its name, or after an open the cgroup behind it.

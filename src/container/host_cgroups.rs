@@ -17,11 +17,8 @@ pub struct HostCgroups {
 /// Looks for them as the flags and the bundle say. A user other than root does without those that are not his, unless
 /// the bundle names its cgroup: as runc.
 pub fn find(globals: &Globals, config: &Config, caller: Caller, mount_table: &str) -> Result<HostCgroups> {
-    match globals.cgroup_manager {
-        CgroupManager::Disabled => {
-            return Ok(HostCgroups { layout: None, withheld: Some("cgroups are disabled".into()) });
-        }
-        CgroupManager::Cgroupfs | CgroupManager::Systemd => {}
+    if globals.cgroup_manager == CgroupManager::Disabled {
+        return Ok(HostCgroups { layout: None, withheld: Some("cgroups are disabled".into()) });
     }
     let own = crate::sys::read_kernel_file("/proc/self/cgroup").context(|| "read /proc/self/cgroup")?;
     let layout = cgroup::Layout::parse(mount_table, &own);

@@ -29,10 +29,19 @@ fn own(result: libc::c_long) -> nix::Result<OwnedFd> {
 /// Reads a file that the kernel writes as it is read and that has no length: in few large reads, since it hands out whole
 /// lines and may begin its work anew for each. Names in it are whatever bytes somebody chose; those of no UTF-8 are replaced.
 pub fn read_kernel_file(path: &str) -> std::io::Result<String> {
-    use std::io::Read;
+    read_whole(std::fs::File::open(path)?)
+}
+
+/// The same, of one that is open.
+pub fn read_whole(mut file: std::fs::File) -> std::io::Result<String> {
     let mut text = Vec::with_capacity(16 << 10);
-    std::fs::File::open(path)?.read_to_end(&mut text)?;
-    Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    std::io::Read::read_to_end(&mut file, &mut text)?;
+    Ok(text_of(text))
+}
+
+/// Bytes of the kernel as text.
+pub fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// A shared page between the runtime and init, on a memfd.

@@ -32,6 +32,7 @@ impl Planner<'_> {
             Some(manager) => cgroup::systemd::place(layout, path, id, manager.clone())?,
             None => cgroup::place(layout, path, id)?,
         };
+        // Who it is for decides what the kernel takes, whoever makes it.
         place.of_user = self.around.caller != Caller::Root;
         let steps = cgroup::plan(&place, resources, self.cgroup_owner(&place));
         let steps = steps.map_err(|error| match self.around.withheld {

@@ -61,8 +61,7 @@ pub fn place(layout: &Layout, path: Option<&Path>, id: &str, manager: Manager) -
         path: path.clone(),
         version: hierarchy.version,
     };
-    let of_user = unit.is_a_users();
-    Ok(Place { cgroups: layout.hierarchies.iter().map(cgroup).collect(), of_user, unit: Some(unit) })
+    Ok(Place { cgroups: layout.hierarchies.iter().map(cgroup).collect(), of_user: false, unit: Some(unit) })
 }
 
 /// The steps that start the scope and limit it, which are taken while init waits: `files` are those that would make and
