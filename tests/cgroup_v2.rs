@@ -345,6 +345,18 @@ fn an_update_changes_each_file_and_keeps_what_it_does_not_name() {
 }
 
 #[test]
+fn an_empty_setting_gives_the_cpus_back_to_the_parent() {
+    v2_only!();
+    let c = limited(&["sleep", "1000"], json!({"cpu": {"cpus": "0"}})).up();
+    let back = c.dir.join("back.json");
+    fs::write(&back, r#"{"unified": {"cpuset.cpus": ""}}"#).unwrap();
+    c.runtime(&["update", "--resources", back.to_str().unwrap(), &c.id]).ok();
+    assert_eq!(c.limit("", "cpuset.cpus"), "");
+    fs::write(&back, r#"{"unified": {"memory.max": ""}}"#).unwrap();
+    c.runtime(&["update", "--resources", back.to_str().unwrap(), &c.id]).fails(1, &["memory.max"]);
+}
+
+#[test]
 fn stats_have_the_shape_of_runcs_and_pressure_too() {
     v2_only!();
     let c = limited(

@@ -86,7 +86,7 @@ pub struct Value {
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {}", self.file, self.text)
+        write!(f, "{} = {}", self.file, self.text.trim_end_matches('\n'))
     }
 }
 

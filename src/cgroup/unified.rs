@@ -23,7 +23,11 @@ pub(super) fn values(resources: &LinuxResources) -> Result<Vec<Value>> {
     let mut values = Vec::with_capacity(files.len());
     for (file, text) in files {
         check_file(file)?;
-        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty()).peekable();
+        if lines.peek().is_none() {
+            // An empty line is a value too: it gives cpuset.cpus back to the parent. Nothing at all would not be written.
+            values.push(value(FIELD, file.as_str(), "\n"));
+        }
         values.extend(lines.map(|line| value(FIELD, file.as_str(), line)));
     }
     Ok(values)
@@ -237,6 +241,9 @@ mod tests {
         };
         let two = r#"{"unified": {"io.max": "8:0 rbps=1\n8:16 rbps=2\n", "memory.high": "5"}}"#;
         assert_eq!(lines(two).unwrap(), ["io.max = 8:0 rbps=1", "io.max = 8:16 rbps=2", "memory.high = 5"]);
+        let back = r#"{"unified": {"cpuset.cpus": "", "cpuset.mems": " \n"}}"#;
+        assert_eq!(lines(back).unwrap(), ["cpuset.cpus = ", "cpuset.mems = "]);
+        assert_eq!(values(&serde_json::from_str(back).unwrap()).unwrap()[0].text, "\n");
         for name in ["../memory.max", "a/b.c", "", ".", "..", "cgroup.procs", "cgroup.freeze", "cgroup.kill"] {
             let resources = format!(r#"{{"unified": {{"{name}": "1"}}}}"#);
             assert!(lines(&resources).is_err(), "{name}");

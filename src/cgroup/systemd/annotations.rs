@@ -32,6 +32,10 @@ const SAFE: [(&str, Type); 8] = [
     ("TimeoutStopUSec", Type::U64),
 ];
 
+/// Microseconds that a container may ask for between SIGTERM and SIGKILL: with DefaultDependencies a shutdown waits so long,
+/// and systemd takes the highest number for "forever".
+const LONGEST_STOP: u64 = 3600 * 1_000_000;
+
 /// The properties that the annotations ask for, by their names.
 ///
 /// # Errors
@@ -61,6 +65,11 @@ fn property(name: &str, text: &str) -> Result<Property, String> {
         (Type::U64, Some(_)) => microseconds(text)?,
         _ => value(*kind, text)?,
     };
+    if let ("TimeoutStopUSec", Value::U64(wait)) = (*name, &value)
+        && *wait > LONGEST_STOP
+    {
+        return Err("a host that shuts down would wait for longer than an hour".into());
+    }
     Ok(Property::new(name, value))
 }
 
@@ -188,6 +197,8 @@ mod tests {
             ("KillMode", "'none'", "may not be set"),
             ("Wants", "['x.service']", "may not be set"),
             ("TimeoutStopUSec", "5", "uint64"),
+            ("TimeoutStopUSec", "uint64 18446744073709551615", "longer than an hour"),
+            ("TimeoutStopSec", "3601", "longer than an hour"),
             ("TimeoutStopSec", "soon", "seconds"),
             ("TimeoutStopSec", "-1", "from 0 on"),
             ("TimeoutStopSec", "ExecStop 'x' 5", "seconds"),
