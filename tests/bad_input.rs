@@ -145,11 +145,12 @@ fn names_of_the_host_are_not_set_without_a_namespace_for_them() {
 #[test]
 fn an_unknown_rlimit_a_soft_one_above_the_hard_and_one_out_of_reach_are_refused() {
     let limit = |kind: &str, soft: u64, hard: u64| json!([{"type": kind, "soft": soft, "hard": hard}]);
+    let most: u64 = std::fs::read_to_string("/proc/sys/fs/nr_open").unwrap().trim().parse().unwrap();
     refused(|config| config["process"]["rlimits"] = limit("RLIMIT_BOGUS", 1, 1), &["RLIMIT_BOGUS"]);
     refused(|config| config["process"]["rlimits"] = limit("RLIMIT_NOFILE", 11, 10), &[]);
-    refused(|config| config["process"]["rlimits"] = limit("RLIMIT_NOFILE", 5, 1 << 24), &["operation not permitted"]);
+    refused(|config| config["process"]["rlimits"] = limit("RLIMIT_NOFILE", 5, most + 1), &["operation not permitted"]);
     refused_by_ours(|config| config["process"]["rlimits"] = limit("RLIMIT_NOFILE", 11, 10), &["RLIMIT_NOFILE"]);
-    refused_by_ours(|config| config["process"]["rlimits"] = limit("RLIMIT_NOFILE", 5, 1 << 24), &["RLIMIT_NOFILE"]);
+    refused_by_ours(|config| config["process"]["rlimits"] = limit("RLIMIT_NOFILE", 5, most + 1), &["RLIMIT_NOFILE"]);
     refused_by_ours(
         |config| {
             let one = config["process"]["rlimits"][0].clone();
