@@ -352,8 +352,8 @@ fn an_empty_setting_gives_the_cpus_back_to_the_parent() {
     fs::write(&back, r#"{"unified": {"cpuset.cpus": ""}}"#).unwrap();
     c.runtime(&["update", "--resources", back.to_str().unwrap(), &c.id]).ok();
     assert_eq!(c.limit("", "cpuset.cpus"), "");
-    fs::write(&back, r#"{"unified": {"memory.max": ""}}"#).unwrap();
-    c.runtime(&["update", "--resources", back.to_str().unwrap(), &c.id]).fails(1, &["memory.max"]);
+    fs::write(&back, r#"{"unified": {"pids.max": ""}}"#).unwrap();
+    c.runtime(&["update", "--resources", back.to_str().unwrap(), &c.id]).fails(1, &["pids.max"]);
 }
 
 #[test]
