@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use common::aside::{Aside, installed};
 use common::daemon::containerd_config;
-use common::machine::{Manager, unit_property};
+use common::machine::{self, Manager, unit_property};
 use common::terminal::{control, lines_of, pty};
 use common::*;
 
@@ -18,6 +18,8 @@ struct Containerd {
     c: Container,
     aside: Aside,
     manager: Manager,
+    /// A machine that is ours has but one state root of runc's and one unit of a name: one test at a time.
+    _whole: Option<std::sync::MutexGuard<'static, ()>>,
 }
 
 impl Containerd {
@@ -27,6 +29,7 @@ impl Containerd {
 
     /// A daemon that is started with something changed, such as its PATH, in which its shims look for runc.
     fn of(c: Container, change: impl FnOnce(&mut Command)) -> Self {
+        let whole = machine::is_ours().then(machine::whole);
         let aside = Aside::for_engine();
         let dir = c.dir.to_str().unwrap().to_owned();
         std::fs::write(c.dir.join("ctd.toml"), containerd_config(&dir)).unwrap();
@@ -34,7 +37,7 @@ impl Containerd {
         let mut daemon = aside.command(&["containerd", "--config", &format!("{dir}/ctd.toml")]);
         change(&mut daemon);
         let daemon = daemon.stdout(Stdio::null()).stderr(log).spawn().expect("start containerd");
-        let all = Self { daemon, c, aside, manager: Manager::here() };
+        let all = Self { daemon, c, aside, manager: Manager::here(), _whole: whole };
         eventually("containerd answers", || {
             let said = all.command(&["version"]).output().expect("start ctr");
             said.status.success()

@@ -6,8 +6,10 @@
 //! into another namespace with its addresses, and back.
 
 pub mod address;
+pub mod definition;
 pub mod link;
 pub mod netlink;
+pub mod request;
 pub mod transfer;
 
 pub use address::Address;
