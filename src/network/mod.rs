@@ -6,7 +6,9 @@
 //! into another namespace with its addresses, and back.
 
 pub mod address;
+pub mod attachment;
 pub mod definition;
+pub mod firewall;
 pub mod link;
 pub mod netlink;
 pub mod request;
