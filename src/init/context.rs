@@ -35,6 +35,8 @@ pub struct Context {
     pub shown: Fd,
     /// The host's /proc, for labels.
     pub proc: Fd,
+    /// The socket to rtnetlink.
+    pub route: Fd,
     /// The terminal's end for stdio.
     pub terminal: Fd,
     /// Whether the working directory is set.
@@ -66,6 +68,7 @@ impl Context {
             empty: Cover::NONE,
             shown: nothing,
             proc: nothing,
+            route: nothing,
             terminal: nothing,
             in_directory: false,
             command: [0; 4096],

@@ -14,6 +14,7 @@ pub mod hooks;
 pub mod lsm;
 pub mod mounts;
 pub mod namespaces;
+pub mod network;
 pub mod paths;
 pub mod program;
 pub mod rootfs;

@@ -5,9 +5,9 @@ pub use super::{
     attributes::step::Step as Attributes, capabilities::step::Step as Capabilities, cgroups::step::Step as Cgroups,
     control::step::Step as Control, devices::step::Step as Devices, exec::step::Step as Exec,
     hooks::step::Step as Hooks, lsm::step::Step as Lsm, mounts::step::Step as Mounts,
-    namespaces::step::Step as Namespaces, paths::step::Step as Paths, rootfs::step::Step as Rootfs,
-    seccomp::step::Step as Seccomp, sysctls::step::Step as Sysctls, terminal::step::Step as Terminal,
-    user::step::Step as User,
+    namespaces::step::Step as Namespaces, network::step::Step as Network, paths::step::Step as Paths,
+    rootfs::step::Step as Rootfs, seccomp::step::Step as Seccomp, sysctls::step::Step as Sysctls,
+    terminal::step::Step as Terminal, user::step::Step as User,
 };
 
 macro_rules! families {
@@ -72,6 +72,8 @@ families! {
     Hooks<'a> = 14,
     /// Labels of security modules.
     Lsm<'a> = 20,
+    /// Interfaces, from inside of their namespace.
+    Network<'a> = 21,
 }
 
 /// What stands before the steps: the numbers of the descriptors, known only once they are open.

@@ -524,10 +524,26 @@ pub fn ioctl(fd: Fd, request: u32, argument: usize) -> Outcome<usize> {
     sys!(__NR_ioctl, fd, request, argument)
 }
 
+/// A socket for ioctls on interfaces, by which the kernel finds the network namespace: AF_INET, SOCK_DGRAM.
+pub fn any_socket() -> Outcome<Fd> {
+    sys!(__NR_socket, 2, 2 | k::O_CLOEXEC, 0).map(|fd| fd as Fd)
+}
+
+/// A socket to rtnetlink that tells errors in words and repeats no request: AF_NETLINK, SOCK_RAW, NETLINK_ROUTE.
+pub fn netlink_socket() -> Outcome<Fd> {
+    const SOL_NETLINK: u32 = 270;
+    let socket = sys!(__NR_socket, 16, 3 | k::O_CLOEXEC, 0)? as Fd;
+    // NETLINK_CAP_ACK and NETLINK_EXT_ACK, which every kernel has that init runs on.
+    for option in [10, 11] {
+        let on = 1u32;
+        sys!(__NR_setsockopt, socket, SOL_NETLINK, option, &raw const on, size_of::<u32>())?;
+    }
+    Ok(socket)
+}
+
 /// SIOCSIFFLAGS: sets an interface's flags to IFF_UP and IFF_RUNNING.
 pub fn raise_interface(name: &[u8]) -> Outcome {
-    // AF_INET, SOCK_DGRAM.
-    let socket = sys!(__NR_socket, 2, 2 | k::O_CLOEXEC, 0)? as Fd;
+    let socket = any_socket()?;
     // struct ifreq: a name of 16 bytes, then flags.
     let mut request = [0u8; 40];
     request[..name.len()].copy_from_slice(name);

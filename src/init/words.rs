@@ -13,6 +13,7 @@ impl Display for Step<'_> {
             Self::Control(step) => control(step, f),
             Self::Cgroups(step::Cgroups::Enter { path, .. }) => write!(f, "enter cgroup {path}"),
             Self::Namespaces(step) => namespaces(step, f),
+            Self::Network(step) => network(step, f),
             Self::Rootfs(step) => rootfs(step, f),
             Self::Lsm(step) => lsm(step, f),
             Self::Mounts(step) => mounts(step, f),
@@ -61,6 +62,15 @@ fn namespaces(step: &step::Namespaces, f: &mut Formatter<'_>) -> fmt::Result {
         OffsetClocks { offsets } => write!(f, "offset clocks: {}", offsets.to_string().trim_end().replace('\n', ", ")),
         SetHostname { name } => write!(f, "set hostname {name}"),
         SetDomainname { name } => write!(f, "set domainname {name}"),
+    }
+}
+
+fn network(step: &step::Network, f: &mut Formatter<'_>) -> fmt::Result {
+    use step::Network::*;
+    match step {
+        Send { words, .. } => words.fmt(f),
+        MakeTap { name, .. } => write!(f, "make tap {name}"),
+        Offload { name, on, words, .. } => write!(f, "switch {words} of {name} {}", if *on { "on" } else { "off" }),
     }
 }
 
@@ -290,9 +300,24 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
         {
             " (this kernel sets no flags on the mounts below: that came with Linux 5.12; use the options without the r)"
         }
+        Step::Network(step) => return explain_network(step, failure, &reason, told),
         _ => "",
     };
     Error::from(nix::errno::Errno::from_raw(failure.errno)).reworded(format!("{step}: {detail}{reason}{way_out}"))
+}
+
+/// What the kernel says of an interface, an address or a route, and in its own words where it has some.
+fn explain_network(step: &step::Network, failure: Failure, reason: &str, told: &str) -> Error {
+    let kernels = if told.is_empty() { String::new() } else { format!(" ({told})") };
+    let way_out = match (step, failure.act, failure.errno) {
+        (step::Network::MakeTap { .. }, Act::Open, _) => {
+            ": open /dev/net/tun (load the module tun: `modprobe tun`)".to_owned()
+        }
+        (step::Network::Offload { .. }, _, libc::EOPNOTSUPP) => " (the interface cannot switch it)".to_owned(),
+        _ => kernels,
+    };
+    Error::from(nix::errno::Errno::from_raw(failure.errno))
+        .reworded(format!("{}: {reason}{way_out}", Step::Network(*step)))
 }
 
 /// Why the kernel does not mount a new filesystem: user_namespaces(7), mount_namespaces(7).

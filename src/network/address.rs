@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::netlink::{Message, Request, Socket, attribute};
@@ -56,6 +57,26 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// One that an administrator gives for ever. Nobody else on the link has it, so that it need not be asked for there:
+    /// duplicate address detection keeps an address of IPv6 from use for a second.
+    pub fn given(address: IpNet) -> Self {
+        let broadcast = match address {
+            IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast().into()),
+            _ => None,
+        };
+        Self {
+            local: address.addr(),
+            prefix: address.prefix_len(),
+            peer: None,
+            broadcast,
+            label: None,
+            scope: UNIVERSE,
+            flags: if address.addr().is_ipv6() { libc::IFA_F_NODAD } else { 0 },
+            priority: None,
+            lifetime: None,
+        }
+    }
+
     /// Whether it goes with its interface into another namespace: permanent and of global scope. Others were made for the
     /// place where they are (config-linux.md, "Network Devices").
     pub fn travels(&self) -> bool {
@@ -125,7 +146,7 @@ fn ip(value: &[u8]) -> Result<IpAddr> {
         .map_err(|_| Error::new(format!("netlink: an address of {} bytes", value.len())))
 }
 
-fn octets(address: &IpAddr) -> Vec<u8> {
+pub(super) fn octets(address: &IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(four) => four.octets().to_vec(),
         IpAddr::V6(six) => six.octets().to_vec(),
@@ -153,8 +174,13 @@ pub fn list(socket: &Socket, index: u32) -> Result<Vec<Address>> {
     Ok(addresses)
 }
 
-/// Adds an address to an interface of that name; one that is there already is as it should be. RTM_NEWADDR.
+/// Adds an address to an interface of that name; one that is there already is as it should be.
 pub fn add(socket: &Socket, index: u32, name: &str, address: &Address) -> Result<()> {
+    socket.change(request(index, name, address)?).context(|| format!("add address {address} to {name}"))
+}
+
+/// RTM_NEWADDR for the interface of that number and name.
+pub fn request(index: u32, name: &str, address: &Address) -> Result<Request> {
     let family = if address.local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let mut header = [family as u8, address.prefix, 0, address.scope, 0, 0, 0, 0];
     header[4..].copy_from_slice(&index.to_ne_bytes());
@@ -178,7 +204,7 @@ pub fn add(socket: &Socket, index: u32, name: &str, address: &Address) -> Result
         cache[4..8].copy_from_slice(&valid.to_ne_bytes());
         request.attribute(libc::IFA_CACHEINFO, &cache)?;
     }
-    socket.change(request).context(|| format!("add address {address} to {name}"))
+    Ok(request)
 }
 
 #[cfg(test)]

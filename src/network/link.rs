@@ -10,6 +10,9 @@ use super::netlink::{Message, Request, Socket, attribute};
 use crate::init::guard::{Guard, stands};
 use crate::{Context, Error, Result};
 
+/// IFLA_INFO_KIND.
+const IFLA_INFO_KIND: u16 = 1;
+
 /// The most bytes of a name: IFNAMSIZ without the NUL.
 const LONGEST: usize = libc::IFNAMSIZ - 1;
 
@@ -151,6 +154,12 @@ pub struct Link {
     pub hardware: String,
     /// The names that it can be found by as well (`ip link property add altname`).
     pub also_called: Vec<String>,
+    /// The longest packet that it takes.
+    pub mtu: u32,
+    /// What its maker wrote of it: IFLA_IFALIAS.
+    pub alias: String,
+    /// The kernel's word for its kind, such as bridge or veth; empty for a physical one.
+    pub kind: String,
 }
 
 fn read(message: &Message) -> Result<Link> {
@@ -164,10 +173,19 @@ fn read(message: &Message) -> Result<Link> {
         up: flags & libc::IFF_UP as u32 != 0,
         hardware: String::new(),
         also_called: Vec::new(),
+        mtu: 0,
+        alias: String::new(),
+        kind: String::new(),
     };
     for (kind, value) in attribute::parse(attributes)? {
         match kind {
             libc::IFLA_IFNAME => link.name = attribute::text(value),
+            libc::IFLA_MTU => link.mtu = attribute::number(value)?,
+            libc::IFLA_IFALIAS => link.alias = attribute::text(value),
+            libc::IFLA_LINKINFO => {
+                let kind = attribute::parse(value)?.into_iter().find(|(kind, _)| *kind == IFLA_INFO_KIND);
+                link.kind = kind.map(|(_, text)| attribute::text(text)).unwrap_or_default();
+            }
             libc::IFLA_ADDRESS => {
                 link.hardware = value.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
             }

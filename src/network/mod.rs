@@ -8,10 +8,16 @@
 pub mod address;
 pub mod attachment;
 pub mod definition;
+pub mod device;
 pub mod firewall;
+pub mod inside;
 pub mod link;
+pub mod names;
 pub mod netlink;
+pub mod offload;
+pub mod qdisc;
 pub mod request;
+pub mod route;
 pub mod transfer;
 
 pub use address::Address;

@@ -1,0 +1,128 @@
+//! What is done inside of a container's network namespace: data, which init carries out from where it is. A request to
+//! rtnetlink is made here and only sent there.
+
+use super::netlink::Request;
+use super::request::Bits;
+use super::{Address, Ifname, address, offload, qdisc, request, route};
+use crate::{Error, Result};
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inside {
+    /// Send a request to rtnetlink.
+    Send {
+        /// The request, whole.
+        request: Vec<u8>,
+        /// What it is about.
+        words: String,
+    },
+    /// Write a setting.
+    Set {
+        /// The file below /proc/sys.
+        path: String,
+        /// What to write.
+        value: String,
+    },
+    /// Make a tap that stays.
+    MakeTap {
+        /// Its name.
+        name: String,
+        /// IFF_*, as TUNSETIFF takes them.
+        flags: u32,
+        /// The number that it is to have.
+        index: u32,
+        /// Who may open it.
+        owner: Option<u32>,
+        /// Which group may.
+        group: Option<u32>,
+    },
+    /// Switch an offload.
+    Offload {
+        /// The interface.
+        name: String,
+        /// ETHTOOL_S*.
+        command: u32,
+        /// Whether on.
+        on: bool,
+        /// What it is called.
+        words: String,
+    },
+}
+
+/// An interface inside, by name and number, and what is done with it.
+#[derive(Debug)]
+pub struct Interior<'a> {
+    name: &'a Ifname,
+    index: u32,
+    list: &'a mut Vec<Inside>,
+}
+
+impl<'a> Interior<'a> {
+    /// Adds to the list what is done with that interface.
+    pub fn new(name: &'a Ifname, index: u32, list: &'a mut Vec<Inside>) -> Self {
+        Self { name, index, list }
+    }
+
+    /// Adds a request.
+    pub fn send(&mut self, request: Request, words: String) -> Result<()> {
+        self.list.push(Inside::Send { request: request.finish(1)?, words });
+        Ok(())
+    }
+
+    /// Sets it up.
+    pub fn set_up(&mut self) -> Result<()> {
+        let up = libc::IFF_UP as u32;
+        let request = Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, self.index, up, up);
+        self.send(request, format!("set {} up", self.name))
+    }
+
+    /// Gives it an address.
+    pub fn add_address(&mut self, address: &Address) -> Result<()> {
+        let request = address::request(self.index, self.name.as_ref(), address)?;
+        self.send(request, format!("add address {address} to {}", self.name))
+    }
+
+    /// Adds a route by it.
+    pub fn add_route(&mut self, route: &request::Route, gateway_on_link: bool) -> Result<()> {
+        let request = route::add(route, self.index, gateway_on_link)?;
+        self.send(request, format!("add route {route} by {}", self.name))
+    }
+
+    /// Adds a rule of policy routing.
+    pub fn add_rule(&mut self, rule: &request::Rule) -> Result<()> {
+        for request in route::add_rule(rule, self.name.as_ref())? {
+            self.send(request, format!("add rule: {rule}"))?;
+        }
+        Ok(())
+    }
+
+    /// Limits what it sends.
+    pub fn limit(&mut self, rate: Bits) -> Result<()> {
+        self.send(qdisc::limit(self.index, rate)?, format!("limit what {} sends to {rate} a second", self.name))
+    }
+
+    /// Writes one of its settings: `ipv4.rp_filter`.
+    pub fn set(&mut self, setting: &str, value: &str) -> Result<()> {
+        let (family, setting) =
+            setting.split_once('.').ok_or_else(|| Error::invalid(format!("sysctls: {setting:?} names no family")))?;
+        // A dot in the interface's name is no separator here.
+        let path = format!("/proc/sys/net/{family}/conf/{}/{setting}", self.name);
+        self.list.push(Inside::Set { path, value: value.to_owned() });
+        Ok(())
+    }
+
+    /// Switches one of its offloads.
+    pub fn switch(&mut self, offload: &str, on: bool) -> Result<()> {
+        let command = offload::command(offload)?;
+        let (name, words) = (self.name.to_string(), offload.to_owned());
+        self.list.push(Inside::Offload { name, command, on, words });
+        Ok(())
+    }
+
+    /// Makes it, as a tap.
+    pub fn make_tap(&mut self, owner: Option<u32>, group: Option<u32>, queues: Option<u32>) {
+        let many = if queues.is_some_and(|queues| queues > 1) { libc::IFF_MULTI_QUEUE } else { 0 };
+        let flags = (libc::IFF_TAP | libc::IFF_NO_PI | many) as u32;
+        self.list.push(Inside::MakeTap { name: self.name.to_string(), flags, index: self.index, owner, group });
+    }
+}
