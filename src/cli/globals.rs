@@ -9,6 +9,7 @@ use super::arguments::{Arguments, Given};
 use super::flag::{Flag, Value};
 use super::logger::{self, Format, Target};
 use crate::container::{CgroupManager, DEFAULT_ROOT, Globals, Rootless};
+use crate::network::Dirs;
 use crate::{Error, Result};
 
 static ROOT: Flag = Flag::new(
@@ -42,13 +43,29 @@ static ROOTLESS: Flag = Flag::new(
     "Do without cgroups that the user may not write to, where the bundle names none and sets no limit. With auto, \
      that is for users other than root and for the root of a user namespace.",
 );
+static NETWORK_CONFIG_DIR: Flag = Flag::new(
+    "network-config-dir",
+    Value::Dir("DIR"),
+    "Where named networks are defined, a file a network. The default is /etc/nfrun/networks, and \
+     $XDG_CONFIG_HOME/nfrun/networks or ~/.config/nfrun/networks for a user other than root.",
+);
 static CRIU: Flag = Flag::new("criu", Value::File("FILE"), "Ignored, as by newer runc.").hide();
 /// Prints the version.
 pub(super) static VERSION: Flag = Flag::switch("version", "Print the version.").letter('v');
 
 /// The flags in the order of the help.
-pub(super) static FLAGS: &[&Flag] =
-    &[&ROOT, &LOG, &LOG_FORMAT, &DEBUG, &CGROUP_MANAGER, &SYSTEMD_CGROUP, &ROOTLESS, &CRIU, &VERSION];
+pub(super) static FLAGS: &[&Flag] = &[
+    &ROOT,
+    &LOG,
+    &LOG_FORMAT,
+    &DEBUG,
+    &CGROUP_MANAGER,
+    &SYSTEMD_CGROUP,
+    &ROOTLESS,
+    &NETWORK_CONFIG_DIR,
+    &CRIU,
+    &VERSION,
+];
 
 /// Starts the log where the flags say.
 pub(super) fn start_log(arguments: &Arguments) -> Result<()> {
@@ -64,9 +81,17 @@ pub(super) fn start_log(arguments: &Arguments) -> Result<()> {
 /// What the library wants to know of the flags.
 pub(super) fn read(arguments: &Arguments) -> Result<Globals> {
     let root = arguments.path(&ROOT)?;
+    let root_given = root.is_some();
+    // That another's runtime directory is passed over matters less to one who has named the root.
+    let session = session(if root_given { log::Level::Debug } else { log::Level::Warn });
+    let mut networks = network_dirs(session.as_deref());
+    if let Some(config) = arguments.path(&NETWORK_CONFIG_DIR)? {
+        networks.config = config;
+    }
     Ok(Globals {
-        root_given: root.is_some(),
-        root: root.unwrap_or_else(default_root),
+        root_given,
+        root: root.or_else(|| session.map(|dir| dir.join("nfrun"))).unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT)),
+        networks,
         cgroup_manager: manager(arguments)?,
         rootless: match arguments.choice(&ROOTLESS)? {
             "true" => Rootless::Always,
@@ -98,40 +123,49 @@ fn manager(arguments: &Arguments) -> Result<CgroupManager> {
     })
 }
 
-fn default_root() -> PathBuf {
+/// Where an ordinary user's session has its files, if he has one; what is passed over is logged at this level.
+fn session(passed_over: log::Level) -> Option<PathBuf> {
     let run = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let is_ordinary = run.is_some() && is_ordinary_user();
-    match run.filter(|dir| !is_ordinary || !is_anothers(dir)) {
-        Some(dir) if is_ordinary => dir.join("nfrun"),
-        None if !geteuid().is_root() => of_session(&format!("/run/user/{}", geteuid())).unwrap_or_else(shared_root),
-        _ => shared_root(),
+    match run.filter(|dir| !is_ordinary || !is_anothers(dir, passed_over)) {
+        Some(dir) if is_ordinary => Some(dir),
+        None if !geteuid().is_root() => of_session(&format!("/run/user/{}", geteuid())),
+        _ => None,
     }
 }
 
 /// Whether a runtime directory, or what is kept in it, is another user's: su(1) leaves the variable as it was, and of what he
 /// writes there hooks would be run as this user. One of root's is open to all, such as /tmp, and has no known owner in a user
 /// namespace.
-fn is_anothers(dir: &Path) -> bool {
+fn is_anothers(dir: &Path, level: log::Level) -> bool {
     const NOBODY: u32 = 65534;
     let own = geteuid().as_raw();
     let is_of_other_than = |path: &Path, owners: &[u32]| {
         let other = std::fs::metadata(path).is_ok_and(|found| !owners.contains(&found.uid()));
         if other {
-            log::warn!("XDG_RUNTIME_DIR is passed over: {} is another user's", path.display());
+            log::log!(level, "XDG_RUNTIME_DIR is passed over: {} is another user's", path.display());
         }
         other
     };
-    is_of_other_than(dir, &[own, 0, NOBODY]) || is_of_other_than(&dir.join("nfrun"), &[own])
-}
-
-fn shared_root() -> PathBuf {
-    PathBuf::from(DEFAULT_ROOT)
+    is_of_other_than(dir, &[own, 0, NOBODY])
+        || ["nfrun", "nfrun-networks"].iter().any(|name| is_of_other_than(&dir.join(name), &[own]))
 }
 
 /// Where a session has its files, although nobody has told: su(1) and sudo(8) take the variable away.
 fn of_session(dir: &str) -> Option<PathBuf> {
     let found = std::fs::symlink_metadata(dir).ok()?;
-    (found.is_dir() && found.uid() == geteuid().as_raw()).then(|| PathBuf::from(dir).join("nfrun"))
+    (found.is_dir() && found.uid() == geteuid().as_raw()).then(|| PathBuf::from(dir))
+}
+
+/// Root's networks, or those of the user whose session that is.
+fn network_dirs(session: Option<&Path>) -> Dirs {
+    let root = Dirs::of_root();
+    let Some(session) = session else { return root };
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    match variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config"))) {
+        Some(config_home) => Dirs::of_user(&config_home, session),
+        None => Dirs { run: Dirs::of_user(Path::new("/"), session).run, ..root },
+    }
 }
 
 /// Whether an ordinary user runs this, be it as root of a user namespace of his own, as rootless podman does.
@@ -179,6 +213,14 @@ mod tests {
         let globals = read_line(&["--root", "x"]).unwrap();
         assert_eq!(globals.root, std::env::current_dir().unwrap().join("x"));
         assert!(globals.root_given && !read_line(&[]).unwrap().root_given);
+    }
+
+    #[test]
+    fn networks_are_roots_or_the_users_and_where_the_flag_says() {
+        let globals = read_line(&["--network-config-dir", "x"]).unwrap();
+        assert_eq!(globals.networks.config, std::env::current_dir().unwrap().join("x"));
+        assert_eq!(network_dirs(None), Dirs::of_root());
+        assert_eq!(network_dirs(Some(Path::new("/run/user/7"))).run, PathBuf::from("/run/user/7/nfrun-networks"));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub struct Globals {
     pub cgroup_manager: CgroupManager,
     /// Whether to do without what the caller may not have.
     pub rootless: Rootless,
+    /// Where named networks are.
+    pub networks: crate::network::Dirs,
 }
 
 /// Where root's containers are kept.

@@ -9,6 +9,7 @@ pub mod address;
 pub mod attachment;
 pub mod definition;
 pub mod device;
+pub mod dirs;
 pub mod firewall;
 pub mod inside;
 pub mod link;
@@ -21,6 +22,7 @@ pub mod route;
 pub mod transfer;
 
 pub use address::Address;
+pub use dirs::Dirs;
 pub use link::{Ifname, Link, Pattern};
 pub use netlink::Socket;
 pub use transfer::Origin;
