@@ -1,6 +1,19 @@
 //! Named networks: what `nfrun network create` writes down, a file a network. The format is the one that podman and netavark
 //! have, so that a user of those reads ours as his own; what is nfrun's alone stands in `options`.
 
+//!
+//! The types are what stands in the file; `network` makes of them what the rest of nfrun works with, checked once; `store`
+//! reads and writes the files; `create` makes a new one of what is asked for, and `remove` takes one away.
+
+mod create;
+mod network;
+mod options;
+mod range;
+mod remove;
+mod store;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -9,6 +22,12 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use create::{Wish, create};
+pub use network::{Carrier, Network};
+pub use range::{Range, ends, overlap};
+pub use remove::{Removed, prune, remove};
+pub use store::{find, list, load, missing};
 
 use super::link::Ifname;
 use crate::{Error, Result};
@@ -76,6 +95,28 @@ pub enum Driver {
     Ipvlan,
     /// A bridge that a VXLAN connects with those of other hosts.
     Vxlan,
+}
+
+impl Driver {
+    /// What it is called.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
+            Self::Vxlan => "vxlan",
+        }
+    }
+}
+
+impl FromStr for Driver {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Self::Bridge, Self::Macvlan, Self::Ipvlan, Self::Vxlan];
+        let unknown = || Error::invalid(format!("driver {text:?}: expected bridge, macvlan, ipvlan or vxlan"));
+        all.into_iter().find(|driver| driver.word() == text).ok_or_else(unknown)
+    }
 }
 
 /// A network's range of addresses.
@@ -148,7 +189,7 @@ pub struct Definition {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network_dns_servers: Vec<IpAddr>,
     /// `mtu`, `isolate` (`true`, `strict`), `vlan`, `mode` (of macvlan, ipvlan; `unmanaged` of a bridge), `vni`, `remote`,
-    /// `port`, `masquerade`: as docs/network.md has them.
+    /// `port`, `masquerade` and so on: as docs/network.md has them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
     /// podman's: `driver` is `host-local`, or `none` for a network without leases.
@@ -163,33 +204,5 @@ impl Definition {
     /// The file of a network's definition.
     pub fn path(directory: &Path, name: &NetworkName) -> PathBuf {
         directory.join(format!("{name}.json"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_those_of_files_and_no_path() {
-        for good in ["nf0", "a", "front-end", "v1.2_x"] {
-            assert!(good.parse::<NetworkName>().is_ok(), "{good}");
-        }
-        for bad in ["", ".", "..", "-a", "a/b", "a b", "ä", &"x".repeat(65)] {
-            assert!(bad.parse::<NetworkName>().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn what_podman_wrote_is_read() {
-        let text = r#"{"name":"podman1","id":"53ce4390f2adb1681eb1a90ec8b48c49c015e0a8d336c197637e7f65e365fa9e",
-            "driver":"bridge","network_interface":"podman1","created":"2021-07-27T14:35:20.8+02:00",
-            "subnets":[{"subnet":"10.89.0.0/24","gateway":"10.89.0.1","lease_range":{"start_ip":"10.89.0.10"}}],
-            "ipv6_enabled":false,"internal":false,"dns_enabled":true,"ipam_options":{"driver":"host-local"},
-            "options":{"mtu":"1400"}}"#;
-        let definition: Definition = serde_json::from_str(text).unwrap();
-        assert_eq!(definition.driver, Driver::Bridge);
-        assert_eq!(definition.subnets[0].gateway, Some("10.89.0.1".parse().unwrap()));
-        assert_eq!(definition.options["mtu"], "1400");
     }
 }

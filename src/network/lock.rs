@@ -1,0 +1,170 @@
+//! The lock of a network: flock(2) on the directory of what runs on it. Whoever changes its bridge, its part of the packet
+//! filter, its leases or its attachments holds it.
+
+use std::fs::{DirBuilder, File};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, openat, renameat2};
+use nix::sys::stat::Mode;
+
+use super::definition::{self, Network, NetworkName};
+use super::dirs::Dirs;
+use crate::{Context, Error, Result};
+
+/// How long another's lock is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What a file is written under before it has its name. There is but one writer, who holds the lock; what a killed one left is
+/// written over.
+const TEMPORARY: &str = ".new";
+
+/// A network whose lock is held, until it is dropped.
+#[derive(Debug)]
+pub struct Locked {
+    pub(super) name: NetworkName,
+    pub(super) path: PathBuf,
+    directory: Flock<File>,
+}
+
+/// Takes the lock of a network and reads its definition, which nobody removes as long as the lock is held.
+///
+/// # Errors
+/// When there is no such network, its definition makes no sense, or somebody holds the lock for too long.
+pub fn open(dirs: &Dirs, name: &NetworkName) -> Result<(Locked, Network)> {
+    // A look before anything is made for a network that does not exist, and one when it cannot be removed any more.
+    if definition::find(dirs, name)?.is_none() {
+        return Err(definition::missing(dirs, name));
+    }
+    let locked = Locked::take(dirs, name)?;
+    match definition::load(dirs, name) {
+        Ok(network) => Ok((locked, network)),
+        Err(error) => {
+            locked.remove_if_unused();
+            Err(error)
+        }
+    }
+}
+
+impl Locked {
+    /// Takes the lock of a network that may have no definition any more, as when a container that was on it is deleted.
+    pub fn take(dirs: &Dirs, name: &NetworkName) -> Result<Self> {
+        let path = dirs.of_network(name);
+        loop {
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    make(&path)?;
+                    continue;
+                }
+                other => other.context(|| format!("open {}", path.display()))?,
+            };
+            let directory = flock(file, &format!("network {name}"))?;
+            // Whoever removed the directory held its lock, and the name may be another's by now.
+            let ours = directory.metadata().context(|| format!("look at {}", path.display()))?;
+            let named = std::fs::symlink_metadata(&path);
+            if named.is_ok_and(|named| named.ino() == ours.ino() && named.dev() == ours.dev()) {
+                return Ok(Self { name: name.clone(), path, directory });
+            }
+        }
+    }
+
+    /// The network's name.
+    pub fn name(&self) -> &NetworkName {
+        &self.name
+    }
+
+    /// Removes the directory where nothing is leased or attached.
+    pub(super) fn remove_if_unused(&self) {
+        for name in ["leases", "attached", ""] {
+            let _ = std::fs::remove_dir(self.path.join(name));
+        }
+    }
+
+    /// Removes the directory with all that is in it.
+    pub(super) fn remove_all(&self) -> Result<()> {
+        std::fs::remove_dir_all(&self.path).context(|| format!("remove {}", self.path.display()))
+    }
+
+    /// Writes a file below a directory of the network's, which is made when it is missing: whole, or not at all. Where there
+    /// is one of that name, it stays and the answer is false, unless it is to be replaced.
+    pub(super) fn write(&self, below: &str, name: &str, text: &[u8], replace: bool) -> Result<bool> {
+        let flags = if replace { RenameFlags::empty() } else { RenameFlags::RENAME_NOREPLACE };
+        let path = format!("{below}/{name}");
+        let write = || -> Result<bool> {
+            let how = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+            let mut file = File::from(openat(self, TEMPORARY, how, Mode::from_bits_truncate(0o600))?);
+            file.write_all(text)?;
+            drop(file);
+            let rename = || renameat2(self, TEMPORARY, self, path.as_str(), flags);
+            let mut renamed = rename();
+            if renamed == Err(Errno::ENOENT) {
+                DirBuilder::new().mode(0o700).create(self.path.join(below))?;
+                renamed = rename();
+            }
+            match renamed {
+                Err(Errno::EEXIST) => Ok(false),
+                other => Ok(other.map(|()| true)?),
+            }
+        };
+        write().context(|| format!("write {}/{path}", self.path.display()))
+    }
+
+    /// Removes a file; one that is not there is as it should be.
+    pub(super) fn unlink(&self, path: &str) -> Result<()> {
+        match nix::unistd::unlinkat(self, path, nix::unistd::UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno).context(|| format!("remove {}/{path}", self.path.display())),
+        }
+    }
+}
+
+impl AsFd for Locked {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// Makes a network's directory, for its owner alone: what is in it says what the packet filter lets through.
+fn make(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.context(|| format!("make {}", path.display()))
+}
+
+/// Takes a lock, and waits for whoever has it, but not for ever.
+pub(super) fn flock(file: File, what: &str) -> Result<Flock<File>> {
+    let end = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_micros(200);
+    let mut file = file;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) => file = again,
+            Err((_, errno)) => return Err(errno).context(|| format!("lock {what}")),
+        }
+        if Instant::now() > end {
+            let who = holder(&file).unwrap_or_else(|| "lslocks(8) shows by whom".into());
+            let patience = PATIENCE.as_secs();
+            return Err(Error::new(format!("{what} has been locked for {patience} seconds ({who}); end that first")));
+        }
+        // flock(2) knows neither a time limit nor an event.
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+}
+
+/// Who has the lock of a file: "process 12, nfrun".
+fn holder(file: &File) -> Option<String> {
+    let inode = file.metadata().ok()?.ino().to_string();
+    let locks = crate::sys::read_kernel_file("/proc/locks").ok()?;
+    let pid = locks.lines().find_map(|line| {
+        // "1: FLOCK  ADVISORY  WRITE 3170 fe:00:2490398 0 EOF"; the device is not always that which stat(2) shows.
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, file, ..] = words.as_slice() else { return None };
+        (file.rsplit(':').next() == Some(&inode)).then(|| (*pid).to_owned())
+    })?;
+    let name = crate::sys::read_kernel_file(&format!("/proc/{pid}/comm")).ok()?;
+    Some(format!("by process {pid}, {}", name.trim_end()))
+}
