@@ -9,7 +9,7 @@ pub enum Kind {
     Other,
     /// The container that a command names does not exist.
     NoSuchContainer,
-    /// The container exists already.
+    /// The container, or the network, exists already.
     Exists,
     /// The container is not in a state that allows the command.
     WrongState,

@@ -139,8 +139,10 @@ fn every_command_has_a_help_with_its_flags() {
         ("gc", ""),
         ("kill", "all"),
         ("list", "format quiet"),
+        ("network", ""),
         ("pause", ""),
         ("plan", "bundle format no-host"),
+        ("port", ""),
         ("ps", "format"),
         ("resume", ""),
         (
@@ -166,6 +168,39 @@ fn every_command_has_a_help_with_its_flags() {
     }
 }
 
+#[test]
+fn every_command_of_a_group_has_a_help_with_its_flags() {
+    let whole = stdout(&run(&["network"]));
+    assert_eq!(whole, stdout(&run(&["network", "--help"])));
+    assert_eq!(whole, stdout(&run(&["help", "network"])));
+    assert!(whole.contains("Usage: nfrun network COMMAND"), "{whole}");
+    for (command, flags) in [
+        (
+            "create",
+            "subnet gateway ip-range ipv6 internal isolate mtu driver interface-name vlan dns route option label ignore",
+        ),
+        ("inspect", ""),
+        ("ls", "format quiet"),
+        ("prune", ""),
+        ("rm", "force"),
+    ] {
+        assert!(whole.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command}");
+        let help = stdout(&run(&["network", command, "--help"]));
+        assert_eq!(help, stdout(&run(&["help", "network", command])));
+        assert!(help.contains(&format!("Usage: nfrun network {command}")), "{help}");
+        for flag in flags.split_whitespace() {
+            assert!(help.contains(&format!("--{flag}")), "network {command} --help names --{flag}");
+        }
+    }
+}
+
+/// The commands that a help lists.
+fn commands_in(help: &str) -> Vec<&str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let words = lines.map_while(|line| line.strip_prefix("  ")?.split(' ').next());
+    words.filter(|word| !word.is_empty() && *word != "help").collect()
+}
+
 /// The long flags that a text names.
 fn flags_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
@@ -177,14 +212,15 @@ fn flags_in(text: &str) -> BTreeSet<String> {
 fn the_documentation_has_every_flag_and_command_of_the_help_and_no_other() {
     let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md")).unwrap();
     let whole = stdout(&run(&["--help"]));
-    let commands = whole.lines().skip_while(|line| *line != "Commands:").skip(1).map_while(|line| {
-        let word = line.strip_prefix("  ")?.split(' ').next()?;
-        (!word.is_empty()).then_some(word)
-    });
     let mut helps = flags_in(&whole);
-    for command in commands.filter(|command| *command != "help") {
-        helps.extend(flags_in(&stdout(&run(&[command, "--help"]))));
+    for command in commands_in(&whole) {
+        let help = stdout(&run(&[command, "--help"]));
+        helps.extend(flags_in(&help));
         assert!(document.contains(&format!("`{command}")), "docs/cli.md lacks {command}");
+        for of_group in commands_in(&help) {
+            helps.extend(flags_in(&stdout(&run(&[command, of_group, "--help"]))));
+            assert!(document.contains(&format!("`{command} {of_group}")), "docs/cli.md lacks {command} {of_group}");
+        }
     }
     // Taken for old drivers, and in no help.
     const HIDDEN: [&str; 4] = ["criu", "cpu-shares", "kernel-memory", "kernel-memory-tcp"];
@@ -253,6 +289,10 @@ fn a_wrong_line_is_refused_in_runcs_words() {
         (&["create", "x", "--bundle"], 1, "flag needs an argument: -bundle"),
         (&["bogus"], 3, "No help topic for 'bogus'"),
         (&["help", "bogus"], 3, "No help topic for 'bogus'"),
+        (&["network", "bogus"], 3, "No help topic for 'network bogus'"),
+        (&["help", "network", "bogus"], 3, "No help topic for 'network bogus'"),
+        (&["network", "rm"], 1, "nfrun: \"network rm\" requires a minimum of 1 argument(s)"),
+        (&["network", "ls", "--bogus"], 1, "flag provided but not defined: -bogus (see nfrun network ls --help)"),
         (&["kill", "x", "FOO"], 1, "unknown signal \"FOO\""),
         (&["kill", "x", "65"], 1, "unknown signal \"65\""),
         (&["exec", "x"], 255, "exec failed: process args cannot be empty"),
@@ -320,7 +360,7 @@ fn a_log_that_cannot_be_opened_ends_the_command() {
 fn completion_scripts_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = stdout(&run(&["completion", shell]));
-        for word in ["nfrun", "preserve-fds", "resume", "cgroupfs"] {
+        for word in ["nfrun", "preserve-fds", "resume", "cgroupfs", "prune", "ip-range"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }

@@ -28,6 +28,8 @@ pub(super) enum Value {
     Dir(&'static str),
     /// One of a few words.
     OneOf(&'static str, &'static [&'static str]),
+    /// Nothing, or one of a few words behind `=`: `--isolate`, `--isolate=strict`, `--isolate=false`.
+    SwitchOr(&'static str, &'static [&'static str]),
 }
 
 impl Flag {
@@ -51,6 +53,16 @@ impl Flag {
     pub const fn hide(mut self) -> Self {
         self.hidden = true;
         self
+    }
+
+    /// Whether it takes nothing from the next word.
+    pub fn stands_alone(&self) -> bool {
+        matches!(self.value, Value::Switch | Value::SwitchOr(..))
+    }
+
+    /// Whether that is one of the few words that may stand behind the `=` of a switch.
+    pub fn takes_word(&self, word: &[u8]) -> bool {
+        matches!(self.value, Value::SwitchOr(_, words) if words.iter().any(|known| known.as_bytes() == word))
     }
 
     /// Whether `name`, without its dashes, names this flag.

@@ -5,13 +5,14 @@ use clap::{Arg, ArgAction, ValueHint};
 
 use super::failure::Failure;
 use super::flag::{Flag, Value};
-use super::{COMMANDS, Command, globals, output};
+use super::{COMMANDS, Command, GROUPS, Group, Named, globals, output};
 
-/// Prints the help of a command, or of nfrun.
-pub(super) fn print(program: &str, command: Option<&Command>) -> Result<u8, Failure> {
-    let mut page = match command {
+/// Prints the help of a command, of a group of them, or of nfrun.
+pub(super) fn print(program: &str, of: Option<&Named>) -> Result<u8, Failure> {
+    let mut page = match of {
         None => whole(program),
-        Some(command) => describe(program, command),
+        Some(Named::Command(command)) => describe(program, command),
+        Some(Named::Group(group)) => describe_group(program, group),
     };
     output::print(page.render_long_help().to_string())?;
     Ok(0)
@@ -35,8 +36,28 @@ pub(super) fn whole(program: &str) -> clap::Command {
         .override_usage(format!("{program} [FLAGS] COMMAND [FLAGS] [ID] ..."))
         .args(globals::FLAGS.iter().map(|flag| argument(flag)))
         .arg(help_flag())
-        .subcommands(COMMANDS.iter().map(|command| describe(program, command)))
+        .subcommands(all_commands(program))
         .subcommand(clap::Command::new("help").about("Print the help of nfrun, or of a command."))
+}
+
+/// Commands and groups, in the order of their names.
+fn all_commands(program: &str) -> Vec<clap::Command> {
+    let mut all: Vec<_> = COMMANDS.iter().map(|command| describe(program, command)).collect();
+    all.extend(GROUPS.iter().map(|group| describe_group(program, group)));
+    all.sort_by(|one, other| one.get_name().cmp(other.get_name()));
+    all
+}
+
+fn describe_group(program: &str, group: &Group) -> clap::Command {
+    clap::Command::new(group.name)
+        .about(group.about)
+        .long_about(format!("{}\n\n{}", group.about, group.details))
+        .disable_help_flag(true)
+        .disable_help_subcommand(true)
+        .subcommand_value_name("COMMAND")
+        .override_usage(format!("{program} {} COMMAND [FLAGS] ...", group.name))
+        .arg(help_flag())
+        .subcommands(group.commands.iter().map(|command| describe(program, command)))
 }
 
 fn describe(program: &str, command: &Command) -> clap::Command {
@@ -44,7 +65,9 @@ fn describe(program: &str, command: &Command) -> clap::Command {
         "" => command.about.to_owned(),
         details => format!("{}\n\n{details}", command.about),
     };
-    let page = clap::Command::new(command.name)
+    // One of a group is called by the word behind the group's name.
+    let name = command.name.rsplit(' ').next().unwrap_or(command.name);
+    let page = clap::Command::new(name)
         .about(command.about)
         .long_about(about)
         .disable_help_flag(true)
@@ -79,6 +102,10 @@ fn argument(flag: &'static Flag) -> Arg {
         Value::Text(name) => argument.value_name(name),
         Value::File(name) => argument.value_name(name).value_hint(ValueHint::FilePath),
         Value::Dir(name) => argument.value_name(name).value_hint(ValueHint::DirPath),
+        Value::SwitchOr(name, choices) => {
+            let argument = argument.value_name(name).num_args(0..=1).require_equals(true);
+            argument.value_parser(PossibleValuesParser::new(choices))
+        }
         Value::OneOf(name, choices) => {
             let help = format!("{} [default: {}]", flag.help, choices[0]);
             argument.value_name(name).value_parser(PossibleValuesParser::new(choices)).help(help)

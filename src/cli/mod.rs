@@ -1,7 +1,8 @@
 //! The command line: one file a command, each with its flags, one library call and its output. Nothing here knows how
 //! a container is made. Words come in from argv; the library's answers go to stdout, errors to stderr and the log.
 //!
-//! A command is one static [`Command`]: what parses it, what explains it and what runs it stand together.
+//! A command is one static [`Command`]: what parses it, what explains it and what runs it stand together. Commands on one
+//! kind of thing are a [`Group`], such as `network`, behind whose name theirs stand.
 
 mod arguments;
 mod checkpoint;
@@ -19,10 +20,12 @@ mod help;
 mod kill;
 mod list;
 mod logger;
+mod network;
 mod output;
 mod parse;
 mod pause;
 mod plan;
+mod port;
 mod ps;
 mod resume;
 mod run;
@@ -61,6 +64,22 @@ struct Command {
     run: fn(&Call<'_>) -> Result<u8, Failure>,
 }
 
+/// Commands on one kind of thing.
+struct Group {
+    name: &'static str,
+    /// One sentence for the list of commands.
+    about: &'static str,
+    details: &'static str,
+    /// What they are called here is `GROUP COMMAND`.
+    commands: &'static [&'static Command],
+}
+
+/// What a name on the command line stands for.
+enum Named {
+    Command(&'static Command),
+    Group(&'static Group),
+}
+
 /// One call of a command.
 struct Call<'a> {
     /// The name under which nfrun was called.
@@ -86,6 +105,7 @@ static COMMANDS: &[&Command] = &[
     &list::COMMAND,
     &pause::COMMAND,
     &plan::COMMAND,
+    &port::COMMAND,
     &ps::COMMAND,
     &checkpoint::RESTORE,
     &resume::COMMAND,
@@ -95,6 +115,9 @@ static COMMANDS: &[&Command] = &[
     &state::COMMAND,
     &update::COMMAND,
 ];
+
+/// All groups of commands.
+static GROUPS: &[&Group] = &[&network::GROUP];
 
 /// Runs the command that the process was called with.
 pub fn main() -> u8 {
@@ -119,17 +142,20 @@ fn run(program: &str, line: &mut Line) -> Result<u8, Failure> {
         None => help::print(program, None),
         Some("help" | "h") => match line.next() {
             None => help::print(program, None),
-            Some(name) => help::print(program, Some(find(&name.to_string_lossy())?)),
+            Some(name) => help::print(program, Some(&find(&name.to_string_lossy(), line)?)),
         },
-        Some(name) => run_command(program, find(name)?, line, &own),
+        Some(name) => match find(name, line)? {
+            Named::Command(command) => run_command(program, command, line, &own),
+            group @ Named::Group(_) => help::print(program, Some(&group)),
+        },
     }
 }
 
-fn run_command(program: &str, command: &Command, line: &mut Line, own: &Arguments) -> Result<u8, Failure> {
+fn run_command(program: &str, command: &'static Command, line: &mut Line, own: &Arguments) -> Result<u8, Failure> {
     let wrong = |words| Failure::new(format!("{words} (see {program} {} --help)", command.name));
     let arguments = match parse::parse(line, command.flags, command.order) {
         Ok(arguments) => arguments,
-        Err(Stop::Help) => return help::print(program, Some(command)),
+        Err(Stop::Help) => return help::print(program, Some(&Named::Command(command))),
         Err(Stop::Wrong(words)) => return Err(wrong(words)),
     };
     check_count(program, command, arguments.words.len()).map_err(wrong)?;
@@ -137,10 +163,30 @@ fn run_command(program: &str, command: &Command, line: &mut Line, own: &Argument
     (command.run)(&Call { program, globals: &globals, arguments: &arguments })
 }
 
-fn find(name: &str) -> Result<&'static Command, Failure> {
-    // runc's words and exit code; drivers that probe for a command look at the code.
-    let unknown = || Failure::new(format!("No help topic for '{name}': there is no such command")).exit(3);
-    COMMANDS.iter().find(|command| command.name == name).copied().ok_or_else(unknown)
+/// The command of a name, or of a group's name and the word behind it; the group, where none stands there.
+fn find(name: &str, line: &mut Line) -> Result<Named, Failure> {
+    if let Some(group) = GROUPS.iter().find(|group| group.name == name) {
+        return find_in(group, line);
+    }
+    let command = COMMANDS.iter().find(|command| command.name == name);
+    command.map(|command| Named::Command(command)).ok_or_else(|| unknown(name))
+}
+
+fn find_in(group: &'static Group, line: &mut Line) -> Result<Named, Failure> {
+    let Some(word) = line.next().map(|word| word.to_string_lossy().into_owned()) else {
+        return Ok(Named::Group(group));
+    };
+    if matches!(word.as_str(), "help" | "h" | "--help" | "-help" | "-h") {
+        return Ok(Named::Group(group));
+    }
+    let name = format!("{} {word}", group.name);
+    let command = group.commands.iter().find(|command| command.name == name);
+    command.map(|command| Named::Command(command)).ok_or_else(|| unknown(&name))
+}
+
+/// runc's words and exit code; drivers that probe for a command look at the code.
+fn unknown(name: &str) -> Failure {
+    Failure::new(format!("No help topic for '{name}': there is no such command")).exit(3)
 }
 
 /// The count of words in runc's words.
@@ -181,7 +227,7 @@ pub mod fuzzing {
         let mut line = words.into_iter();
         let own = parse::parse(&mut line, globals::FLAGS, Order::BeforeWord).ok()?;
         let name = line.next()?;
-        let command = find(&name.to_string_lossy()).ok()?;
+        let Named::Command(command) = find(&name.to_string_lossy(), &mut line).ok()? else { return None };
         let arguments = parse::parse(&mut line, command.flags, command.order).ok()?;
         check_count("nfrun", command, arguments.words.len()).ok()?;
         let _ = arguments.id().map_err(|error| error.to_string());

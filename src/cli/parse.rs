@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::arguments::{Arguments, Given};
-use super::flag::{Flag, Value};
+use super::flag::Flag;
 
 /// The words of a command line that have not been read yet.
 pub(super) type Line = std::vec::IntoIter<OsString>;
@@ -101,7 +101,7 @@ fn take_cluster(body: &[u8], line: &mut Line, flags: &[&'static Flag], read: &mu
             return Ok(false);
         };
         let rest = &body[at + 1..];
-        if flag.value != Value::Switch && !rest.is_empty() {
+        if !flag.stands_alone() && !rest.is_empty() {
             found.push((flag, Some(OsString::from_vec(rest.to_vec()))));
             break;
         }
@@ -115,12 +115,13 @@ fn take_cluster(body: &[u8], line: &mut Line, flags: &[&'static Flag], read: &mu
 
 /// What the flag was given: a switch's position, or its value, from behind `=` or from the next word.
 fn given(flag: &Flag, value: Option<OsString>, line: &mut Line) -> Result<Given, Stop> {
-    if flag.value != Value::Switch {
+    if !flag.stands_alone() {
         let value = value.or_else(|| line.next());
         return value.map(Given::Value).ok_or_else(|| Stop::Wrong(format!("flag needs an argument: -{}", flag.long)));
     }
     let Some(value) = value else { return Ok(Given::Switch(true)) };
     match value.as_bytes() {
+        word if flag.takes_word(word) => Ok(Given::Value(value)),
         b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => Ok(Given::Switch(true)),
         b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False" => Ok(Given::Switch(false)),
         _ => Err(Stop::Wrong(format!("invalid boolean value {value:?} for -{}: parse error", flag.long))),
@@ -136,6 +137,7 @@ fn shown(word: &OsStr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::flag::Value;
     use super::*;
 
     static BUNDLE: Flag = Flag::new("bundle", Value::Dir("DIR"), "").letter('b');
@@ -165,6 +167,22 @@ mod tests {
         let arguments = read("-td id", Order::Anywhere).unwrap();
         assert!(arguments.on(&TTY) && arguments.on(&DETACH));
         assert!(!read("--tty --tty=false id", Order::Anywhere).unwrap().on(&TTY));
+    }
+
+    #[test]
+    fn a_switch_may_know_a_word_behind_its_equals_sign() {
+        static ISOLATE: Flag = Flag::new("isolate", Value::SwitchOr("MODE", &["strict"]), "");
+        let read = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            parse(&mut words.into_iter(), &[&ISOLATE], Order::Anywhere).map(|read| {
+                let given = read.last(&ISOLATE).map(|value| value.to_string_lossy().into_owned());
+                (given, read.on(&ISOLATE), read.words.len())
+            })
+        };
+        assert_eq!(read("--isolate strict").unwrap(), (None, true, 1), "a word of its own is not the flag's");
+        assert_eq!(read("--isolate=strict").unwrap(), (Some("strict".into()), false, 0));
+        assert_eq!(read("--isolate=false").unwrap(), (None, false, 0));
+        assert!(matches!(read("--isolate=maybe"), Err(Stop::Wrong(_))));
     }
 
     #[test]

@@ -317,10 +317,10 @@ mod tests {
         other.root = place.0.join("other");
         let error = locked.attach(&other).unwrap_err().to_string();
         assert!(error.contains("eth0 of a container a in") && error.contains("another id"), "{error}");
-        assert_eq!(locked.attachments().unwrap(), [first.clone()]);
+        assert_eq!(locked.attachments().unwrap().as_slice(), std::slice::from_ref(&first));
         let dirs = place.dirs();
-        assert_eq!(super::super::attachment::of_container(&dirs, &first.root, "a").unwrap(), [first.clone()]);
-        assert_eq!(super::super::attachment::of_container(&dirs, &first.root, "b").unwrap(), []);
+        let of = |id| super::super::attachment::of_container(&dirs, &first.root, id).unwrap();
+        assert_eq!((of("a"), of("b")), (vec![first.clone()], vec![]));
         locked.detach(&first.key()).unwrap();
         assert!(!locked.is_used().unwrap());
     }

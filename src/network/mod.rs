@@ -3,7 +3,8 @@
 //! `container` (which moves them); what goes out are requests to the kernel, each with its acknowledgement checked.
 //!
 //! `netlink` speaks the protocol, `link` and `address` are interfaces and their addresses, `transfer` moves an interface
-//! into another namespace with its addresses, and back.
+//! into another namespace with its addresses, and back. `definition` are named networks; `lock`, `lease`, `attachment` and
+//! `sweep` are what runs on them, on disk.
 
 pub mod address;
 pub mod attachment;

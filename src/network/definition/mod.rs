@@ -27,7 +27,7 @@ pub use create::{Wish, create};
 pub use network::{Carrier, Network};
 pub use range::{Range, ends, overlap};
 pub use remove::{Removed, prune, remove};
-pub use store::{find, list, load, missing};
+pub use store::{exists, find, list, load, missing};
 
 use super::link::Ifname;
 use crate::{Error, Result};

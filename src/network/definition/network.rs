@@ -289,6 +289,14 @@ impl Network {
         self.carrier.bridge()
     }
 
+    /// The host's interface that it is on: its bridge, or the parent.
+    pub fn host_interface(&self) -> &Ifname {
+        match &self.carrier {
+            Carrier::Bridge { bridge, .. } | Carrier::Vxlan { bridge, .. } => bridge,
+            Carrier::Macvlan { parent, .. } | Carrier::Ipvlan { parent, .. } => parent,
+        }
+    }
+
     /// Whether nfrun makes the bridge and takes it away.
     pub fn is_managed(&self) -> bool {
         self.carrier.is_filtered()
