@@ -26,6 +26,11 @@ pub fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Appends an attribute that has others in it.
+pub fn nest(bytes: &mut Vec<u8>, kind: u16, attributes: &[u8]) -> Result<()> {
+    put(bytes, kind | libc::NLA_F_NESTED as u16, attributes)
+}
+
 /// Takes attributes apart: kind and value of each, in their order. A length that leads outside is an error.
 pub fn parse(mut bytes: &[u8]) -> Result<Vec<(u16, &[u8])>> {
     let mut found = Vec::new();
@@ -48,6 +53,11 @@ pub fn parse(mut bytes: &[u8]) -> Result<Vec<(u16, &[u8])>> {
 pub fn number(value: &[u8]) -> Result<u32> {
     let value = value.try_into().map_err(|_| Error::new("netlink: a number is not four bytes long"))?;
     Ok(u32::from_ne_bytes(value))
+}
+
+/// A number of 32 bits as netfilter has them, the highest byte first.
+pub fn big_number(value: &[u8]) -> Result<u32> {
+    number(value).map(u32::from_be)
 }
 
 /// Text up to its NUL.

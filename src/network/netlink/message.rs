@@ -31,6 +31,12 @@ impl Request {
         Self::new(kind, flags, &header)
     }
 
+    /// struct nfgenmsg: a family of nf_tables or of addresses, and what a message of a batch is about.
+    pub fn netfilter(kind: u16, flags: i32, family: u8, about: u16) -> Self {
+        let [high, low] = about.to_be_bytes();
+        Self::new(kind, flags, &[family, libc::NFNETLINK_V0 as u8, high, low])
+    }
+
     /// Adds an attribute.
     pub fn attribute(&mut self, kind: u16, value: &[u8]) -> Result<()> {
         attribute::put(&mut self.bytes, kind, value)
@@ -44,6 +50,27 @@ impl Request {
     /// Adds a number of 32 bits.
     pub fn number(&mut self, kind: u16, value: u32) -> Result<()> {
         self.attribute(kind, &value.to_ne_bytes())
+    }
+
+    /// Adds a number of 32 bits as netfilter has them, the highest byte first.
+    pub fn big_number(&mut self, kind: u16, value: u32) -> Result<()> {
+        self.attribute(kind, &value.to_be_bytes())
+    }
+
+    /// Adds attributes within one.
+    pub fn nest(&mut self, kind: u16, attributes: &[u8]) -> Result<()> {
+        self.attribute(kind | libc::NLA_F_NESTED as u16, attributes)
+    }
+
+    /// Whether the kernel is asked to acknowledge it.
+    pub fn wants_answer(&self) -> bool {
+        i32::from(u16::from_ne_bytes([self.bytes[6], self.bytes[7]])) & libc::NLM_F_ACK != 0
+    }
+
+    /// Asks the kernel to acknowledge it.
+    pub fn want_answer(&mut self) {
+        let flags = u16::from_ne_bytes([self.bytes[6], self.bytes[7]]) | libc::NLM_F_ACK as u16;
+        self.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
     }
 
     /// The whole message.

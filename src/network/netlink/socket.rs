@@ -1,11 +1,12 @@
-//! A socket to the kernel's rtnetlink(7), in the network namespace of the caller or in another.
+//! A socket to the kernel's rtnetlink(7) or another protocol of netlink(7), in the network namespace of the caller or in another.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recvfrom, sendto, socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, recvfrom, sendto, setsockopt, socket,
+    sockopt,
 };
 
 use super::{Message, Request, attribute, message};
@@ -18,7 +19,10 @@ const TRIES: u32 = 20;
 /// NLMSGERR_ATTR_MSG: the kernel's own words about an error.
 const KERNELS_WORDS: u16 = 1;
 
-/// A socket to rtnetlink. One request at a time; the kernel answers within the call that asks it.
+/// What fits into a socket's send buffer where nobody made it longer (net.core.wmem_default), less what the kernel keeps.
+const SENDABLE: usize = 128 << 10;
+
+/// A socket to netlink. One request at a time; the kernel answers within the call that asks it.
 #[derive(Debug)]
 pub struct Socket {
     fd: OwnedFd,
@@ -26,16 +30,20 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// In the caller's own network namespace.
+    /// To rtnetlink, in the caller's own network namespace.
     pub fn open() -> Result<Self> {
-        let kind = SockProtocol::NetlinkRoute;
+        Self::open_protocol(SockProtocol::NetlinkRoute)
+    }
+
+    /// To another protocol, in the caller's own network namespace.
+    pub fn open_protocol(kind: SockProtocol) -> Result<Self> {
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, kind)
             .context(|| "make a netlink socket")?;
         sys::net::prepare_netlink(fd.as_fd()).context(|| "prepare a netlink socket")?;
         Ok(Self { fd, sequence: Cell::new(0) })
     }
 
-    /// In another network namespace. A socket stays in the one that it was made in; so a thread enters that, makes it
+    /// To rtnetlink, in another network namespace. A socket stays in the one that it was made in; so a thread enters that, makes it
     /// and ends, and the caller and its other threads stay where they are.
     pub fn open_in(netns: BorrowedFd) -> Result<Self> {
         let enter_and_open = || {
@@ -61,11 +69,20 @@ impl Socket {
 
     /// Asks for a whole table. `make` and `take` are called anew when somebody changed it meanwhile; `take` is told so by
     /// None.
-    pub fn dump(&self, make: impl Fn() -> Request, mut take: impl FnMut(Option<&Message>) -> Result<()>) -> Result<()> {
+    pub fn dump(&self, make: impl Fn() -> Request, take: impl FnMut(Option<&Message>) -> Result<()>) -> Result<()> {
+        self.try_dump(|| Ok(make()), take)
+    }
+
+    /// The same with a request whose making may fail.
+    pub fn try_dump(
+        &self,
+        make: impl Fn() -> Result<Request>,
+        mut take: impl FnMut(Option<&Message>) -> Result<()>,
+    ) -> Result<()> {
         for _ in 0..TRIES {
             take(None)?;
             let mut interrupted = false;
-            self.converse(make(), |message| {
+            self.converse(make()?, |message| {
                 interrupted |= i32::from(message.flags) & libc::NLM_F_DUMP_INTR != 0;
                 take(Some(message))
             })?;
@@ -76,12 +93,74 @@ impl Socket {
         Err(Error::new("the kernel's table was changed each time that it was read; try again"))
     }
 
-    fn converse(&self, request: Request, mut take: impl FnMut(&Message) -> Result<()>) -> Result<()> {
+    /// Sends several requests in one datagram, and waits for the acknowledgement of each that wants one. The kernel tells
+    /// of an error in any of them, also where it was not asked to: the first comes back with the number of its request.
+    pub fn change_all(&self, requests: Vec<Request>) -> Result<(), (usize, Error)> {
+        let first = self.sequence.get().wrapping_add(1);
+        let mut waiting = requests.iter().filter(|request| request.wants_answer()).count();
+        let count = requests.len();
+        let mut bytes = Vec::new();
+        for (number, request) in requests.into_iter().enumerate() {
+            let sequence = self.next_sequence();
+            bytes.extend(request.finish(sequence).map_err(|error| (number, error))?);
+        }
+        let failed = |error: Error| (0, error);
+        if bytes.len() > SENDABLE {
+            self.allow_sending(bytes.len());
+        }
+        self.send(&bytes).map_err(failed)?;
+        let mut buffer = vec![0; BUFFER];
+        while waiting > 0 {
+            let length = self.receive(&mut buffer).map_err(failed)?;
+            for message in message::parse(&buffer[..length]).map_err(failed)? {
+                let number = message.sequence.wrapping_sub(first) as usize;
+                if number >= count || i32::from(message.kind) != libc::NLMSG_ERROR {
+                    continue;
+                }
+                if let Err(error) = outcome(&message) {
+                    self.drain(&mut buffer);
+                    return Err((number, error));
+                }
+                waiting = waiting.saturating_sub(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the kernel still has to say of a datagram of which something failed, so that nothing is in the way of
+    /// later answers.
+    fn drain(&self, buffer: &mut [u8]) {
+        for _ in 0..10_000 {
+            match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(_) | Err(Errno::EINTR | Errno::ENOBUFS) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Makes room for a long datagram: socket(7). Where even that is refused, sending says so.
+    fn allow_sending(&self, length: usize) {
+        let length = length.saturating_mul(2);
+        if setsockopt(&self.fd, sockopt::SndBufForce, &length).is_err() {
+            let _ = setsockopt(&self.fd, sockopt::SndBuf, &length);
+        }
+    }
+
+    fn next_sequence(&self) -> u32 {
         let sequence = self.sequence.get().wrapping_add(1);
         self.sequence.set(sequence);
+        sequence
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<()> {
         let kernel = NetlinkAddr::new(0, 0);
-        sendto(self.fd.as_raw_fd(), &request.finish(sequence)?, &kernel, MsgFlags::empty())
-            .context(|| "send to netlink")?;
+        sendto(self.fd.as_raw_fd(), bytes, &kernel, MsgFlags::empty()).context(|| "send to netlink")?;
+        Ok(())
+    }
+
+    fn converse(&self, request: Request, mut take: impl FnMut(&Message) -> Result<()>) -> Result<()> {
+        let sequence = self.next_sequence();
+        self.send(&request.finish(sequence)?)?;
         let mut buffer = vec![0; BUFFER];
         loop {
             let length = self.receive(&mut buffer)?;
