@@ -150,16 +150,25 @@ fn an_update_killed_before_any_step_leaves_all_of_it_or_nothing_once_resumed() {
             lines.sort();
             lines.join("\n")
         };
-        [
-            ("memory", "memory.limit_in_bytes"),
-            ("memory", "memory.memsw.limit_in_bytes"),
-            ("cpu", "cpu.shares"),
-            ("cpu", "cpu.cfs_quota_us"),
-            ("cpu", "cpu.cfs_period_us"),
-            ("pids", "pids.max"),
-            ("devices", "devices.list"),
-        ]
-        .map(|(hierarchy, file)| sorted(c.limit(hierarchy, file)))
+        // A device program shows nobody its rules: cgroup_v2.rs feels those.
+        let files: &[_] = if outside::is_v2() {
+            &[("", "memory.max"), ("", "memory.swap.max"), ("", "cpu.weight"), ("", "cpu.max"), ("", "pids.max")]
+        } else {
+            &[
+                ("memory", "memory.limit_in_bytes"),
+                ("memory", "memory.memsw.limit_in_bytes"),
+                ("cpu", "cpu.shares"),
+                ("cpu", "cpu.cfs_quota_us"),
+                ("cpu", "cpu.cfs_period_us"),
+                ("pids", "pids.max"),
+                ("devices", "devices.list"),
+            ]
+        };
+        let read = |&(hierarchy, file): &(&str, &str)| {
+            let there = c.cgroup(hierarchy).join(file).exists() || !file.contains("sw");
+            if there { sorted(c.limit(hierarchy, file)) } else { String::new() }
+        };
+        files.iter().map(read).collect::<Vec<_>>()
     };
     let new = {
         c.create().start();
