@@ -184,6 +184,7 @@ fn a_range_is_chosen_that_nobody_has() {
          ip link set peer7 up; ip route add 10.89.2.0/23 dev eth7; ip route add default dev eth7");
     let range = |name: &str| host.inspect(name)["subnets"][0]["subnet"].as_str().unwrap().to_owned();
     assert_eq!(host.make(&[]), "nf0");
+    assert_eq!(host.inspect("nf0")["network_interface"], "nf0");
     assert_eq!(range("nf0"), "10.89.1.0/24", "the first is an interface's");
     assert_eq!(host.make(&["--ipv6"]), "nf1");
     assert_eq!(range("nf1"), "10.89.4.0/24", "there is a route to those between");

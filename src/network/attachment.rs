@@ -86,8 +86,9 @@ impl Locked {
     /// # Errors
     /// When a container of that id in another state root has that interface on this network.
     pub fn attach(&self, attachment: &Attachment) -> Result<Option<Attachment>> {
-        let (key, text) = (attachment.key(), serde_json::to_vec(attachment)?);
-        if self.write(ATTACHED, &key, &text, false)? {
+        let key = attachment.key();
+        self.stage(&serde_json::to_vec(attachment)?)?;
+        if self.place(ATTACHED, &key, false)? {
             return Ok(None);
         }
         let old = self.attachment(&key)?;
@@ -98,7 +99,7 @@ impl Locked {
             let message = format!("network {}: {interface} of a container {id} in {root} is on it", self.name);
             return Err(crate::Error::new(format!("{message}; give this one another id")));
         }
-        self.write(ATTACHED, &key, &text, true)?;
+        self.place(ATTACHED, &key, true)?;
         Ok(old)
     }
 

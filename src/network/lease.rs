@@ -52,8 +52,8 @@ impl Locked {
     /// # Errors
     /// When all are leased to containers that exist.
     pub fn lease(&self, range: &Range, owner: &Owner) -> Result<Leased> {
-        let text = serde_json::to_vec(owner)?;
-        let take = |address: &IpAddr| self.write(LEASES, &address.to_string(), &text, false);
+        self.stage(&serde_json::to_vec(owner)?)?;
+        let take = |address: &IpAddr| self.place(LEASES, &address.to_string(), false);
         for address in range.candidates().take(TRIES) {
             if take(&address)? {
                 return leased(address, range, Swept::default());
@@ -93,10 +93,10 @@ impl Locked {
             return Err(Error::invalid(format!("outside of the network's subnets, {subnets}")).context(what()));
         };
         range.check(address).context(what)?;
-        let text = serde_json::to_vec(owner)?;
+        self.stage(&serde_json::to_vec(owner)?)?;
         let mut swept = Swept::default();
         for _ in 0..2 {
-            if self.write(LEASES, &address.to_string(), &text, false)? {
+            if self.place(LEASES, &address.to_string(), false)? {
                 return leased(address, range, swept);
             }
             match self.owner(address)? {

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::Mode;
 
+use super::attachment::RUN;
 use super::definition::{self, Network, NetworkName};
 use super::dirs::Dirs;
 use crate::{Context, Error, Result};
@@ -35,8 +36,8 @@ pub struct Locked {
 /// # Errors
 /// When there is no such network, its definition makes no sense, or somebody holds the lock for too long.
 pub fn open(dirs: &Dirs, name: &NetworkName) -> Result<(Locked, Network)> {
-    // A look before anything is made for a network that does not exist, and one when it cannot be removed any more.
-    if definition::find(dirs, name)?.is_none() {
+    // Nothing is made for a network that does not exist.
+    if dirs.of_network(name).symlink_metadata().is_err() && !definition::exists(dirs, name) {
         return Err(definition::missing(dirs, name));
     }
     let locked = Locked::take(dirs, name)?;
@@ -50,15 +51,23 @@ pub fn open(dirs: &Dirs, name: &NetworkName) -> Result<(Locked, Network)> {
 }
 
 impl Locked {
-    /// Takes the lock of a network that may have no definition any more, as when a container that was on it is deleted.
+    /// Takes the lock of a network, for which a directory is made when there is none.
     pub fn take(dirs: &Dirs, name: &NetworkName) -> Result<Self> {
+        loop {
+            if let Some(locked) = Self::take_existing(dirs, name)? {
+                return Ok(locked);
+            }
+            make(&dirs.of_network(name))?;
+        }
+    }
+
+    /// Takes the lock of a network that may have no definition any more, as when a container that was on it is deleted; None
+    /// where nothing is known of it, so that there is nothing to undo.
+    pub fn take_existing(dirs: &Dirs, name: &NetworkName) -> Result<Option<Self>> {
         let path = dirs.of_network(name);
         loop {
             let file = match File::open(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    make(&path)?;
-                    continue;
-                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                 other => other.context(|| format!("open {}", path.display()))?,
             };
             let directory = flock(file, &format!("network {name}"))?;
@@ -66,7 +75,7 @@ impl Locked {
             let ours = directory.metadata().context(|| format!("look at {}", path.display()))?;
             let named = std::fs::symlink_metadata(&path);
             if named.is_ok_and(|named| named.ino() == ours.ino() && named.dev() == ours.dev()) {
-                return Ok(Self { name: name.clone(), path, directory });
+                return Ok(Some(Self { name: name.clone(), path, directory }));
             }
         }
     }
@@ -88,17 +97,23 @@ impl Locked {
         std::fs::remove_dir_all(&self.path).context(|| format!("remove {}", self.path.display()))
     }
 
-    /// Writes a file below a directory of the network's, which is made when it is missing: whole, or not at all. Where there
-    /// is one of that name, it stays and the answer is false, unless it is to be replaced.
-    pub(super) fn write(&self, below: &str, name: &str, text: &[u8], replace: bool) -> Result<bool> {
+    /// Writes what [`Locked::place`] gives a name to.
+    pub(super) fn stage(&self, text: &[u8]) -> Result<()> {
+        let how = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let write = || -> Result<()> {
+            let mut file = File::from(openat(self, TEMPORARY, how, Mode::from_bits_truncate(0o600))?);
+            Ok(file.write_all(text)?)
+        };
+        write().context(|| format!("write {}/{TEMPORARY}", self.path.display()))
+    }
+
+    /// Gives what was staged its name in a directory of the network's, which is made when it is missing. Where there is one of
+    /// that name, it stays and the answer is false, unless it is to be replaced.
+    pub(super) fn place(&self, below: &str, name: &str, replace: bool) -> Result<bool> {
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::RENAME_NOREPLACE };
         let path = format!("{below}/{name}");
-        let write = || -> Result<bool> {
-            let how = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-            let mut file = File::from(openat(self, TEMPORARY, how, Mode::from_bits_truncate(0o600))?);
-            file.write_all(text)?;
-            drop(file);
-            let rename = || renameat2(self, TEMPORARY, self, path.as_str(), flags);
+        let rename = || renameat2(self, TEMPORARY, self, path.as_str(), flags);
+        let place = || -> Result<bool> {
             let mut renamed = rename();
             if renamed == Err(Errno::ENOENT) {
                 DirBuilder::new().mode(0o700).create(self.path.join(below))?;
@@ -109,7 +124,7 @@ impl Locked {
                 other => Ok(other.map(|()| true)?),
             }
         };
-        write().context(|| format!("write {}/{path}", self.path.display()))
+        place().context(|| format!("write {}/{path}", self.path.display()))
     }
 
     /// Removes a file; one that is not there is as it should be.
@@ -127,15 +142,21 @@ impl AsFd for Locked {
     }
 }
 
-/// Makes a network's directory, for its owner alone: what is in it says what the packet filter lets through.
+/// Makes a network's directory, for its owner alone: what is in it says what the packet filter lets through. What has lain in
+/// XDG_RUNTIME_DIR for long may be removed, but for what has the sticky bit.
 fn make(path: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let mode = if path.starts_with(RUN) { 0o700 } else { 0o1700 };
+    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
     made.context(|| format!("make {}", path.display()))
 }
 
 /// Takes a lock, and waits for whoever has it, but not for ever.
 pub(super) fn flock(file: File, what: &str) -> Result<Flock<File>> {
-    let end = Instant::now() + PATIENCE;
+    flock_within(file, what, PATIENCE)
+}
+
+fn flock_within(file: File, what: &str, patience: Duration) -> Result<Flock<File>> {
+    let end = Instant::now() + patience;
     let mut pause = Duration::from_micros(200);
     let mut file = file;
     loop {
@@ -146,7 +167,7 @@ pub(super) fn flock(file: File, what: &str) -> Result<Flock<File>> {
         }
         if Instant::now() > end {
             let who = holder(&file).unwrap_or_else(|| "lslocks(8) shows by whom".into());
-            let patience = PATIENCE.as_secs();
+            let patience = patience.as_secs();
             return Err(Error::new(format!("{what} has been locked for {patience} seconds ({who}); end that first")));
         }
         // flock(2) knows neither a time limit nor an event.
@@ -167,4 +188,23 @@ fn holder(file: &File) -> Option<String> {
     })?;
     let name = crate::sys::read_kernel_file(&format!("/proc/{pid}/comm")).ok()?;
     Some(format!("by process {pid}, {}", name.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_holds_a_lock_for_too_long_is_named() {
+        let path = std::env::temp_dir().join(format!("nfrun-lock-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let open = || File::open(&path).unwrap();
+        let held = flock(open(), "network n").unwrap();
+        let error = flock_within(open(), "network n", Duration::from_millis(20)).unwrap_err().to_string();
+        let who = format!("network n has been locked for 0 seconds (by process {}, ", std::process::id());
+        assert!(error.starts_with(&who) && error.ends_with("); end that first"), "{error}");
+        drop(held);
+        assert!(flock_within(open(), "network n", Duration::ZERO).is_ok());
+        std::fs::remove_dir(&path).unwrap();
+    }
 }

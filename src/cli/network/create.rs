@@ -65,7 +65,7 @@ static DRIVER: Flag = Flag::new(
 static INTERFACE: Flag = Flag::new(
     "interface-name",
     Value::Text("IF"),
-    "The bridge's name, by default nf-NAME; or the host's interface that macvlan and ipvlan are on.",
+    "The bridge's name, by default nf-NAME, or NAME where that begins with nf; or the host's interface that macvlan and ipvlan are on.",
 );
 static VLAN: Flag = Flag::new("vlan", Value::Text("ID"), "The VLAN of the host's interface: for macvlan and ipvlan.");
 static DNS: Flag =

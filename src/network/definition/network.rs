@@ -190,12 +190,14 @@ impl std::str::FromStr for BridgeMode {
     }
 }
 
-/// The bridge that the definition names; else `nf-NAME`, or `nf-` and the beginning of the id where the name is too long.
+/// The bridge that the definition names; else `nf-NAME`, or the name alone where that begins with `nf`; and `nf-` with the
+/// beginning of the id where the name is too long.
 fn bridge_name(definition: &Definition) -> Result<Ifname> {
     if let Some(named) = &definition.network_interface {
         return Ok(named.clone());
     }
-    let by_name = format!("nf-{}", definition.name).parse();
+    let prefix = if definition.name.as_ref().starts_with("nf") { "" } else { "nf-" };
+    let by_name = format!("{prefix}{}", definition.name).parse();
     by_name.or_else(|_| format!("nf-{}", definition.id.chars().take(12).collect::<String>()).parse())
 }
 
