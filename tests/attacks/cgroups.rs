@@ -9,6 +9,9 @@ use crate::repelled;
 /// gets no other; in a user namespace of its own it can mount its cgroup namespace's root at most.
 #[test]
 fn release_agent_cannot_be_opened_for_writing() {
+    if outside::is_v2() {
+        skip!("this host has cgroup2 alone, which has no release agent");
+    }
     repelled("drop-capabilities", &[], |runtime| {
         let script = r#"
             try() {
