@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod attachment;
+pub mod capture;
 pub mod definition;
 pub mod device;
 pub mod dirs;

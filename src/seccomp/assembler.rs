@@ -51,7 +51,7 @@ const REACH: usize = u8::MAX as usize;
 
 /// Where control goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// To an instruction, by how many were there when it was the first.
     Label(usize),
     /// Out, with a verdict; the assembler shares what returns it.
@@ -60,7 +60,7 @@ pub(super) enum Target {
 
 /// A program in the making.
 #[derive(Default)]
-pub(super) struct Assembler {
+pub(crate) struct Assembler {
     /// The last instruction first.
     reversed: Vec<Instruction>,
     /// For each verdict the nearest instruction that returns it.
@@ -74,7 +74,7 @@ type Shared = (u16, u32, Target, Target);
 
 impl Assembler {
     /// Puts a comparison before all else: to `yes` where it holds, else to `no`.
-    pub(super) fn branch(&mut self, code: u16, k: u32, yes: Target, no: Target) -> Target {
+    pub(crate) fn branch(&mut self, code: u16, k: u32, yes: Target, no: Target) -> Target {
         if yes == no {
             return yes;
         }
@@ -88,12 +88,12 @@ impl Assembler {
 
     /// The same, or what was put there for the same question before: calls with like conditions then share their code, on
     /// all architectures whose arguments lie alike.
-    pub(super) fn shared_branch(&mut self, code: u16, k: u32, yes: Target, no: Target) -> Target {
+    pub(crate) fn shared_branch(&mut self, code: u16, k: u32, yes: Target, no: Target) -> Target {
         self.share((code, k, yes, no), |to| to.branch(code, k, yes, no))
     }
 
     /// The same for an instruction that is no jump.
-    pub(super) fn shared_before(&mut self, code: u16, k: u32, then: Target) -> Target {
+    pub(crate) fn shared_before(&mut self, code: u16, k: u32, then: Target) -> Target {
         self.share((code, k, then, then), |to| to.before(code, k, then))
     }
 
@@ -107,14 +107,14 @@ impl Assembler {
     }
 
     /// Puts an instruction that is no jump before what follows it.
-    pub(super) fn before(&mut self, code: u16, k: u32, then: Target) -> Target {
+    pub(crate) fn before(&mut self, code: u16, k: u32, then: Target) -> Target {
         let label = self.within(then, 0);
         debug_assert_eq!(self.distance(label), 0);
         self.push(Instruction { code, jt: 0, jf: 0, k })
     }
 
     /// The program, in its order.
-    pub(super) fn finish(mut self) -> Vec<Instruction> {
+    pub(crate) fn finish(mut self) -> Vec<Instruction> {
         self.reversed.reverse();
         self.reversed
     }

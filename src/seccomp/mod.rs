@@ -18,7 +18,7 @@
 //! than any that the profile names gets ENOSYS, so that C libraries fall back to what the profile's author knew.
 
 mod arch;
-mod assembler;
+pub(crate) mod assembler;
 mod calls;
 mod condition;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod bpf;
 pub mod mount;
 pub mod net;
+pub mod packet;
 pub mod path;
 pub mod pidfd;
 pub mod sched;

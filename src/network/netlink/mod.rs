@@ -6,4 +6,4 @@ pub mod message;
 pub mod socket;
 
 pub use message::{Message, Request};
-pub use socket::Socket;
+pub use socket::{Socket, within};

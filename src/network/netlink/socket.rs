@@ -43,18 +43,9 @@ impl Socket {
         Ok(Self { fd, sequence: Cell::new(0) })
     }
 
-    /// To rtnetlink, in another network namespace. A socket stays in the one that it was made in; so a thread enters that, makes it
-    /// and ends, and the caller and its other threads stay where they are.
+    /// To rtnetlink, in another network namespace, in which the socket stays.
     pub fn open_in(netns: BorrowedFd) -> Result<Self> {
-        let enter_and_open = || {
-            nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).context(|| "enter the network namespace")?;
-            Self::open()
-        };
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, enter_and_open);
-            let thread = thread.context(|| "start a thread that enters the network namespace")?;
-            thread.join().unwrap_or_else(|_| Err(Error::new("the thread that enters the network namespace failed")))
-        })
+        within(netns, Self::open)
     }
 
     /// Sends a request that changes something, and waits for its acknowledgement.
@@ -193,6 +184,20 @@ impl Socket {
             }
         }
     }
+}
+
+/// Does something in another network namespace. A thread enters that, does it and ends, so the caller and its other threads
+/// stay where they are.
+pub fn within<T: Send>(netns: BorrowedFd, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let enter = || {
+        nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).context(|| "enter the network namespace")?;
+        what()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, enter);
+        let thread = thread.context(|| "start a thread that enters the network namespace")?;
+        thread.join().unwrap_or_else(|_| Err(Error::new("the thread that enters the network namespace failed")))
+    })
 }
 
 impl AsFd for Socket {

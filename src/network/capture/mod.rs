@@ -1,0 +1,3 @@
+//! Capturing the packets of interfaces.
+
+pub mod filter;
