@@ -42,6 +42,11 @@ impl Arguments {
         self.last(flag).map(absolute).transpose()
     }
 
+    /// A file to write to; None for stdout, which is `-`, and when not given.
+    pub fn path_or_stdout(&self, flag: &Flag) -> Result<Option<PathBuf>> {
+        if self.last(flag).is_none_or(|value| value == "-") { Ok(None) } else { self.path(flag) }
+    }
+
     /// A text.
     pub fn text(&self, flag: &Flag) -> Result<Option<String>> {
         self.last(flag).map(|value| utf8(value, &format!("--{}", flag.long))).transpose()

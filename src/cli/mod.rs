@@ -5,6 +5,7 @@
 //! kind of thing are a [`Group`], such as `network`, behind whose name theirs stand.
 
 mod arguments;
+mod capture;
 mod checkpoint;
 mod completion;
 mod create;
@@ -16,6 +17,7 @@ mod features;
 mod flag;
 mod gc;
 mod globals;
+mod held_signals;
 mod help;
 mod kill;
 mod list;
@@ -35,6 +37,7 @@ mod spec;
 mod start;
 mod state;
 mod table;
+mod top;
 mod update;
 mod version;
 
@@ -93,6 +96,7 @@ const MANY: usize = usize::MAX;
 
 /// All commands, as the help lists them.
 static COMMANDS: &[&Command] = &[
+    &capture::COMMAND,
     &checkpoint::CHECKPOINT,
     &completion::COMMAND,
     &create::COMMAND,
@@ -113,6 +117,7 @@ static COMMANDS: &[&Command] = &[
     &spec::COMMAND,
     &start::COMMAND,
     &state::COMMAND,
+    &top::COMMAND,
     &update::COMMAND,
 ];
 

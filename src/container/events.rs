@@ -42,14 +42,14 @@ pub struct Data {
 /// The counters of one interface, named as Go names what has no other name.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Interface {
-    name: String,
-    rx_bytes: u64,
-    rx_packets: u64,
+pub(super) struct Interface {
+    pub name: String,
+    pub rx_bytes: u64,
+    pub rx_packets: u64,
     rx_errors: u64,
     rx_dropped: u64,
-    tx_bytes: u64,
-    tx_packets: u64,
+    pub tx_bytes: u64,
+    pub tx_packets: u64,
     tx_errors: u64,
     tx_dropped: u64,
 }
@@ -110,7 +110,8 @@ pub fn events(
     }
 }
 
-fn running(globals: &Globals, id: &ContainerId) -> Result<(State, OwnedFd)> {
+/// The state of a container that runs, and its first process.
+pub(super) fn running(globals: &Globals, id: &ContainerId) -> Result<(State, OwnedFd)> {
     let refused = || Error::new(format!("container with id {id} is not running")).kind_of(Kind::WrongState);
     let (_, state) = status::open(globals, id)?;
     if status::of(&state) == Status::Stopped {
@@ -140,7 +141,7 @@ fn data(state: &State) -> Result<Data> {
 }
 
 /// The interfaces of the container's network namespace; None where it shares the host's.
-fn interfaces(state: &State) -> Result<Option<Vec<Interface>>> {
+pub(super) fn interfaces(state: &State) -> Result<Option<Vec<Interface>>> {
     if state.namespaces & libc::CLONE_NEWNET as u64 == 0 {
         return Ok(None);
     }

@@ -4,6 +4,7 @@
 
 mod agent;
 mod attributes;
+mod capture;
 mod cleanup;
 mod copy_up;
 mod create;
@@ -28,11 +29,13 @@ mod status;
 mod store;
 mod terminal;
 mod update;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use capture::{CaptureOptions, capture};
 pub use cleanup::{delete, gc};
 pub use create::{create, plan};
 pub use events::{Event, events, stats};
@@ -44,6 +47,7 @@ pub use status::{list, pids, state};
 #[cfg(fuzzing)]
 pub use store::State as RecordedState;
 pub use update::{Changes, update};
+pub use usage::{Traffic, Used, check_running, usage};
 
 use crate::{Error, Result};
 

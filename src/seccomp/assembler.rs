@@ -19,7 +19,7 @@ pub struct Instruction {
 
 impl Instruction {
     /// The instruction as the kernel reads it on this machine.
-    pub(super) fn bytes(self) -> [u8; 8] {
+    pub(crate) fn bytes(self) -> [u8; 8] {
         let ([c0, c1], [k0, k1, k2, k3]) = (self.code.to_ne_bytes(), self.k.to_ne_bytes());
         [c0, c1, self.jt, self.jf, k0, k1, k2, k3]
     }

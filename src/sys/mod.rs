@@ -9,6 +9,7 @@ pub mod path;
 pub mod pidfd;
 pub mod sched;
 pub mod spawn;
+pub mod time;
 pub mod userns;
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

@@ -141,8 +141,9 @@ pub fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> nix::Result<Option<Rece
         tag: None,
     };
     let filled = message.msg_controllen.min(size_of_val(&control));
-    let control: Vec<u8> = control.iter().flat_map(|word| word.to_ne_bytes()).take(filled).collect();
-    read_control(&control, &mut received);
+    let mut octets = [0; size_of::<[u64; 32]>()];
+    octets.chunks_exact_mut(8).zip(control).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
+    read_control(&octets[..filled], &mut received);
     Ok(Some(received))
 }
 

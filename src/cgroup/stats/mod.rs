@@ -2,6 +2,7 @@
 //! its types.Stats. One file an interface of the kernel reads it.
 
 mod files;
+mod usage;
 mod v1;
 mod v2;
 
@@ -11,6 +12,8 @@ use serde::Serialize;
 
 use super::place::{Interface, Place};
 use crate::Result;
+
+pub use usage::{Limit, Usage};
 
 /// The counters of all controllers; those that are not mounted are zero.
 #[derive(Debug, Default, Serialize)]
