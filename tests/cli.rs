@@ -125,6 +125,7 @@ fn every_command_has_a_help_with_its_flags() {
     assert_eq!(whole, stdout(&run(&[])), "without words the help is printed");
     assert_eq!(whole, stdout(&run(&["help"])));
     for (command, flags) in [
+        ("capture", "write count snapshot-length"),
         ("completion", ""),
         ("create", "bundle console-socket pid-file pidfd-socket no-pivot no-new-keyring preserve-fds"),
         ("checkpoint", ""),
@@ -153,6 +154,7 @@ fn every_command_has_a_help_with_its_flags() {
         ("start", ""),
         ("restore", ""),
         ("state", ""),
+        ("top", "once interval sort format"),
         (
             "update",
             "resources memory memory-reservation memory-swap cpu-share cpu-quota cpu-period cpu-burst cpu-rt-period \

@@ -7,6 +7,8 @@
 //! says wherever `vlan` stands.
 
 mod address;
+#[cfg(test)]
+mod against_tcpdump;
 mod compile;
 #[cfg(test)]
 mod interpreter;
