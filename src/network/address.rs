@@ -136,7 +136,7 @@ fn read(message: &Message) -> Result<(u32, Address)> {
     Ok((u32::from_ne_bytes(index), address))
 }
 
-fn ip(value: &[u8]) -> Result<IpAddr> {
+pub(super) fn ip(value: &[u8]) -> Result<IpAddr> {
     if let Ok(four) = <[u8; 4]>::try_from(value) {
         return Ok(Ipv4Addr::from(four).into());
     }

@@ -9,6 +9,7 @@
 pub mod address;
 pub mod attachment;
 pub mod capture;
+pub mod conntrack;
 pub mod definition;
 pub mod device;
 pub mod dirs;
@@ -20,6 +21,7 @@ pub mod lock;
 pub mod names;
 pub mod netlink;
 pub mod offload;
+pub mod ports;
 pub mod qdisc;
 pub mod request;
 pub mod route;

@@ -131,6 +131,24 @@ pub fn way_to(socket: &Socket, to: IpAddr) -> Result<Option<u32>> {
     }
 }
 
+/// Whether an address is one of the host's own.
+pub fn is_local(socket: &Socket, address: IpAddr) -> Result<bool> {
+    let ipv4 = address.is_ipv4();
+    let header = [family(ipv4), if ipv4 { 32 } else { 128 }, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut request = Request::new(libc::RTM_GETROUTE, libc::NLM_F_ACK, &header);
+    request.attribute(libc::RTA_DST, &octets(&address))?;
+    let mut local = false;
+    // struct rtmsg has the kind of route in its eighth byte.
+    let asked = socket.ask(request, |message: &Message| {
+        local = message.body.get(7) == Some(&libc::RTN_LOCAL);
+        Ok(())
+    });
+    match asked {
+        Err(error) if !is_no_way(&error) => Err(error).context(|| format!("look whether {address} is the host's")),
+        _ => Ok(local),
+    }
+}
+
 fn is_no_way(error: &Error) -> bool {
     [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL].map(Some).contains(&error.errno())
 }

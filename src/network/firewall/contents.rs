@@ -98,8 +98,13 @@ pub struct Target {
 /// Where a published port of an endpoint leads to: one target a family.
 ///
 /// # Errors
-/// When the endpoint has no address of the family.
+/// When the endpoint has no address of the family, or the host's address leads nowhere.
 pub fn targets(publish: &Publish, addresses: &[IpAddr]) -> Result<Vec<Target>> {
+    if publish.address.is_some_and(|address| address.is_ipv6() && address.is_loopback()) {
+        return Err(Error::invalid(format!(
+            "publish {publish}: the kernel lets nothing from ::1 leave the host itself; name 127.0.0.1, or no address"
+        )));
+    }
     let families = Family::BOTH.into_iter().filter(|family| match publish.address {
         Some(host) => Family::of(host) == *family,
         None => true,

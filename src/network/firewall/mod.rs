@@ -2,8 +2,9 @@
 //! endpoints (interfaces of containers); nothing here knows where those are written down, or what a container is.
 //!
 //! `wire` and `expression` write messages and rules, `layout` is what the table always consists of, `contents` what zones
-//! and endpoints are in it, `whole` all of it at once, `foreign` the filters of others. Each change is one transaction that holds only if nobody
-//! else's came between (`seen`); where one did, the table is written anew, whole, from what the caller says there is.
+//! and endpoints are in it, `whole` all of it at once, `foreign` the filters of others. Each change is one transaction that
+//! holds only if nobody else's came between (`seen`); where one did, the table is written anew, whole, from what the caller
+//! says there is.
 
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use ipnet::IpNet;
 use nix::sys::socket::SockProtocol;
 
+use super::conntrack;
 use super::link::Ifname;
 use super::netlink::{Socket, attribute};
 use super::request::{Filter, Publish};
@@ -307,6 +309,12 @@ impl Firewall {
             }
         }
         Err(Error::new("packet filter: others changed theirs each time; try again"))
+    }
+
+    /// Has the kernel forget the connections that a change made stale, and says how many: those to published ports that
+    /// lead elsewhere now, and those that addresses answered which are nobody's or another's now.
+    pub fn forget_connections(&self, publish: &[Publish], addresses: &[IpAddr]) -> Result<usize> {
+        conntrack::forget(&self.socket, publish, addresses)
     }
 
     /// Removes everything of ours.

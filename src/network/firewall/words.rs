@@ -71,7 +71,9 @@ mod tests {
             zone: "nf0".into(),
             host_end: None,
             addresses: vec!["10.88.0.5".parse().unwrap(), "fd00::5".parse().unwrap()],
-            publish: ["8080:80", "127.0.0.1:53:53/udp", "[::1]:1000-1009:2000-2009"].map(|p| p.parse().unwrap()).into(),
+            publish: ["8080:80", "127.0.0.1:53:53/udp", "[fd00::9]:1000-1009:2000-2009"]
+                .map(|p| p.parse().unwrap())
+                .into(),
             allow: vec!["tcp:80".parse().unwrap()],
             deny: vec!["tcp from 10.0.0.0/8".parse().unwrap()],
         };
@@ -84,7 +86,7 @@ mod tests {
                 "publish tcp 8080 to 10.88.0.5:80",
                 "publish tcp 8080 to [fd00::5]:80",
                 "publish udp 53 of 127.0.0.1 to 10.88.0.5:53",
-                "publish tcp 1000-1009 of ::1 to [fd00::5]:2000-2009",
+                "publish tcp 1000-1009 of fd00::9 to [fd00::5]:2000-2009",
                 "deny tcp from 10.0.0.0/8",
                 "allow tcp:80",
                 "drop what else comes in",

@@ -1,5 +1,5 @@
 """Packets for tests: `serve PROTOCOL FIRST-LAST` answers each request with the address that it came from, as seen there;
-`ask PROTOCOL ADDRESS PORT [SOURCE]` prints such an answer, or `none`."""
+`ask SECONDS PROTOCOL ADDRESS PORT [SOURCE [PORT]]` prints such an answer, or `none` when there is none in time."""
 import selectors, socket, sys
 
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
@@ -29,13 +29,13 @@ def serve(protocol, ports):
                 _, peer = s.recvfrom(64)
                 s.sendto(f"{peer[0]} {s.getsockname()[1]}".encode(), peer)
 
-def ask(protocol, address, port, source=None):
+def ask(patience, protocol, address, port, source=None, source_port=0):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     s = socket.socket(family, KINDS[protocol])
-    s.settimeout(0.7)
+    s.settimeout(float(patience))
     try:
         if source:
-            s.bind((source, 0))
+            s.bind((source, int(source_port)))
         s.connect((address, int(port)))
         if protocol == "udp":
             s.send(b"?")

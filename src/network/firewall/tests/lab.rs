@@ -97,12 +97,21 @@ impl Place {
 
     /// What a server answers to this place: the client's address and the port as it sees them, or `none`.
     pub fn ask(&self, what: &str) -> String {
-        ask(&self.enter(), what)
+        ask(&self.enter(), LONG, what)
+    }
+
+    /// The same where no answer is expected, and not waited for long.
+    pub fn ask_in_vain(&self, what: &str) -> String {
+        ask(&self.enter(), SHORT, what)
     }
 }
 
-fn ask(prefix: &str, what: &str) -> String {
-    let command = format!("{prefix}/usr/bin/python3 - ask {what} <<'END'\n{PYTHON}\nEND");
+/// How many seconds an answer is waited for: a machine that is busy may take its time, neighbours of IPv6 a second.
+const LONG: &str = "10";
+const SHORT: &str = "0.5";
+
+fn ask(prefix: &str, patience: &str, what: &str) -> String {
+    let command = format!("{prefix}/usr/bin/python3 - ask {patience} {what} <<'END'\n{PYTHON}\nEND");
     run(&command).trim().to_owned()
 }
 
@@ -209,7 +218,12 @@ impl Host {
 
     /// What a server answers to the host itself.
     pub fn ask(&self, what: &str) -> String {
-        ask("", what)
+        ask("", LONG, what)
+    }
+
+    /// The same where no answer is expected.
+    pub fn ask_in_vain(&self, what: &str) -> String {
+        ask("", SHORT, what)
     }
 
     pub fn wanted(&self) -> Wanted {

@@ -1,5 +1,6 @@
 //! The packet filter seen from outside: packets between namespaces, and what the `nft` program lists.
 
+mod connections;
 mod filter;
 mod lab;
 mod nat;

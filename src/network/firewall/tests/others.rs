@@ -22,7 +22,7 @@ fn a_change_is_one_transaction_and_looks_at_nothing() {
         host.attach(&zone, &publishing(&first, &["8080:80"]));
         assert_eq!(host.looks, 1, "nothing was known");
         let (before, began) = (ours(), generation(&host.seen));
-        let second = publishing(&second, &["8081:80", "100-200:100-200", "[::1]:300-301:400-401/udp"]);
+        let second = publishing(&second, &["8081:80", "100-200:100-200", "[2001:db8::9]:300-301:400-401/udp"]);
         host.attach(&zone, &second);
         host.attach(&two, &filtering(&third, &[], &[]));
         host.detach(&third);
@@ -108,9 +108,9 @@ fn others_drop(setup: &str, listed: &str) {
         assert_eq!(web.ask("tcp 192.0.2.2 80"), "192.0.2.1 80");
         assert_eq!(world.ask("tcp 192.0.2.1 8080"), "192.0.2.2 80");
         assert_eq!(web.ask("tcp 10.2.0.5 80"), "10.1.0.5 80", "from zone to zone");
-        assert_eq!(world.ask("tcp 10.1.0.5 80"), "none", "what nobody published stays closed");
+        assert_eq!(world.ask_in_vain("tcp 10.1.0.5 80"), "none", "what nobody published stays closed");
         assert_eq!(world.ask("tcp 10.2.0.5 80"), "192.0.2.2 80", "a network that is routed to, not masqueraded");
-        assert_eq!(web.ask("tcp 10.9.0.5 80"), "none", "bridges of others stay closed");
+        assert_eq!(web.ask_in_vain("tcp 10.9.0.5 80"), "none", "bridges of others stay closed");
         let met = run(&listed);
         assert_eq!(met.matches("br1").count(), 2, "{met}");
         host.seen = None;
