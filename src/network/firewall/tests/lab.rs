@@ -201,15 +201,11 @@ impl Host {
 
     /// Starts a server: `tcp 80-80`. In a place, or on the host.
     pub fn serve(&mut self, place: Option<&Place>, what: &str) {
-        let prefix = place.map(Place::enter).unwrap_or_default();
-        let file = std::env::temp_dir().join(format!("nfrun-lab-{}.py", std::process::id()));
-        if !file.exists() {
-            let new = file.with_extension(format!("{:?}", std::thread::current().id()));
-            std::fs::write(&new, PYTHON).unwrap();
-            std::fs::rename(&new, &file).unwrap();
-        }
-        let command = format!("exec {prefix}/usr/bin/python3 {} serve {what}", file.display());
-        let mut child = Command::new("sh").args(["-c", &command]).stdout(Stdio::piped()).spawn().unwrap();
+        let enter = place.map(|place| format!("nsenter -n -t {} ", place.pid())).unwrap_or_default();
+        let words = format!("{enter}/usr/bin/python3 -c SCRIPT serve {what}");
+        let mut words = words.split(' ').map(|word| if word == "SCRIPT" { PYTHON } else { word });
+        let mut command = Command::new(words.next().unwrap());
+        let mut child = command.args(words).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         self.running.push(Running(child));
