@@ -168,8 +168,9 @@ fn an_interface_moves_under_its_new_name_with_its_global_addresses_and_is_up() {
 }
 
 #[test]
-fn without_the_annotation_the_interfaces_are_the_containers_and_end_with_it() {
+fn with_the_annotation_false_the_interfaces_are_the_containers_and_end_with_it() {
     let mut host = Host::new();
+    host.c.config["annotations"] = json!({"io.nfrun.net-devices.return": "false"});
     host.create(json!({"eth1": {}})).ok();
     assert_eq!(host.held(), Vec::<String>::new(), "nothing but the container holds its namespace");
     host.runtime(&["delete", "--force", &host.c.id]).ok();
@@ -309,7 +310,6 @@ fn a_create_that_fails_brings_the_interfaces_back() {
 #[test]
 fn with_the_annotation_the_interfaces_return_when_the_container_is_deleted() {
     let mut host = Host::new();
-    host.c.config["annotations"] = json!({"io.nfrun.net-devices.return": "true"});
     let before = host.picture();
     for round in 0..2 {
         host.create(json!({"eth1": {"name": "net0"}, "eth2": {}})).ok();

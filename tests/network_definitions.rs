@@ -4,64 +4,17 @@
 #[macro_use]
 mod common;
 
-use std::path::PathBuf;
 use std::process::Stdio;
 
-use common::aside::Aside;
+use common::lab::Host;
 use common::*;
 
-/// A host without networks.
-struct Host {
-    aside: Aside,
-    c: Container,
+trait Definitions {
+    fn files(&self) -> Vec<String>;
+    fn attach(&self, network: &str, container: &str, publish: &[&str]);
 }
 
-impl Host {
-    fn new() -> Self {
-        Self { aside: Aside::new(), c: Container::idle() }
-    }
-
-    fn config(&self) -> PathBuf {
-        self.c.dir.join("networks")
-    }
-
-    fn words<'a>(&'a self, config: &'a str, words: &[&'a str]) -> Vec<String> {
-        let (runtime, root) = (binary(), self.c.root.to_str().expect("a text path"));
-        let own = [runtime.to_str().expect("a text path"), "--root", root, "--network-config-dir", config];
-        own.iter().chain(words).map(|word| (*word).to_owned()).collect()
-    }
-
-    #[track_caller]
-    fn nfrun(&self, words: &[&str]) -> Output {
-        let config = self.config();
-        let words = self.words(config.to_str().expect("a text path"), words);
-        self.c.finish(&mut self.aside.command(&words.iter().map(String::as_str).collect::<Vec<_>>()))
-    }
-
-    #[track_caller]
-    fn network(&self, words: &[&str]) -> Output {
-        self.nfrun(&[&["network"], words].concat())
-    }
-
-    /// `network create`, which has to succeed; the name.
-    #[track_caller]
-    fn make(&self, words: &[&str]) -> String {
-        self.network(&[&["create"], words].concat()).ok().to_owned()
-    }
-
-    #[track_caller]
-    fn inspect(&self, name: &str) -> Value {
-        let text = self.network(&["inspect", name]);
-        let all: Value = serde_json::from_str(text.ok()).expect("JSON");
-        all[0].clone()
-    }
-
-    /// A script on the host.
-    #[track_caller]
-    fn sh(&self, script: &str) -> String {
-        self.c.finish(&mut self.aside.command(&["sh", "-ec", script])).ok().to_owned()
-    }
-
+impl Definitions for Host {
     /// The files of definitions.
     fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.config()).into_iter().flatten().flatten();
@@ -348,7 +301,7 @@ fn what_podman_made_is_used_as_it_is() {
 fn of_many_that_are_made_at_once_each_has_a_name_and_a_range_of_its_own() {
     let host = Host::new();
     let config = host.config();
-    let words = host.words(config.to_str().unwrap(), &["network", "create"]);
+    let words = host.words_with(config.to_str().unwrap(), &["network", "create"]);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let start = || host.aside.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let children: Vec<_> = (0..10).map(|_| start()).collect();
@@ -369,7 +322,7 @@ fn of_many_that_are_made_at_once_each_has_a_name_and_a_range_of_its_own() {
 #[test]
 fn a_directory_that_cannot_be_written_is_named() {
     let host = Host::new();
-    let words = host.words("/proc/networks", &["network", "create", "n"]);
+    let words = host.words_with("/proc/networks", &["network", "create", "n"]);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let output = host.c.finish(&mut host.aside.command(&words));
     output.fails(1, &["make /proc/networks", "--network-config-dir"]);

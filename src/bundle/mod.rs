@@ -9,6 +9,7 @@ pub mod exec;
 pub mod features;
 mod json_path;
 pub mod net_devices;
+pub mod network;
 pub mod notify;
 pub mod plan;
 mod process;

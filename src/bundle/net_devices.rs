@@ -11,7 +11,7 @@ use crate::init::namespaces::plan::Namespaces;
 use crate::network::{Ifname, Origin, Pattern, Socket, link, transfer};
 use crate::{Context, Error, Result};
 
-/// The annotation that has interfaces return when the container is deleted.
+/// The annotation that says whether interfaces return when the container is deleted: by default they do.
 pub const RETURN: &str = "io.nfrun.net-devices.return";
 
 /// What is to be moved.
@@ -31,8 +31,8 @@ pub fn plan(
     look: bool,
 ) -> Result<Option<NetDevices>> {
     let returned = match annotations.and_then(|all| all.get(RETURN)).map(String::as_str) {
-        None | Some("false") => false,
-        Some("true") => true,
+        None | Some("true") => true,
+        Some("false") => false,
         Some(other) => {
             return Err(Error::invalid(format!("annotations.{RETURN}: {other:?} is neither true nor false")));
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
+use super::network::Made;
 use super::notify::{SOCKET, ServiceManager};
 use crate::cgroup;
 use crate::init::hooks::plan::Hook;
@@ -37,6 +38,10 @@ pub enum RuntimeStep {
     Cgroup(cgroup::Step),
     /// A step about a class of service of the processor's caches and memory bandwidth, on a resctrl mounted there.
     Resctrl(String, resctrl::Step),
+    /// Make a file of the container's own in its state directory.
+    MakeFile(Made),
+    /// A step that connects the container to a network.
+    Connect(crate::network::step::Step),
     /// Open something for init, as the slot of this number.
     Open(u32, Source),
     /// Start init in new namespaces.
@@ -97,6 +102,8 @@ impl Display for RuntimeStep {
             }
             Self::Cgroup(step) => step.fmt(f),
             Self::Resctrl(_, step) => step.fmt(f),
+            Self::MakeFile(made) => write!(f, "make file {} for {}", made.path.display(), made.inside),
+            Self::Connect(step) => step.fmt(f),
             Self::Open(_, source) => source.fmt(f),
             Self::Spawn { kinds, maps } => {
                 write!(f, "start init in new namespaces {}", names(*kinds))?;

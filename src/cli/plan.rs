@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::create::{self, BUNDLE};
+use super::create::{self, ADD_HOST, BUNDLE, DNS, DNS_SEARCH, NETWORK, PUBLISH};
 use super::failure::Failure;
 use super::flag::{Flag, Value};
 use super::parse::Order;
@@ -14,7 +14,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Print what create would do with a bundle, step by step, and touch nothing.",
     details: "The id, on which names and the default cgroup depend, is \"plan\" when none is given.",
     usage: "[ID]",
-    flags: &[&BUNDLE, &FORMAT, &NO_HOST],
+    flags: &[&BUNDLE, &FORMAT, &NO_HOST, &NETWORK, &PUBLISH, &DNS, &DNS_SEARCH, &ADD_HOST],
     words: (0, 1),
     order: Order::Anywhere,
     run,
@@ -30,7 +30,8 @@ fn run(call: &Call<'_>) -> Result<u8, Failure> {
     let id = if call.arguments.words.is_empty() { "plan".parse()? } else { call.arguments.id()? };
     let format = call.arguments.choice(&FORMAT)?;
     let bundle = create::bundle(call.arguments)?;
-    let plan = crate::container::plan(call.globals, &id, &bundle, call.arguments.on(&NO_HOST))?;
+    let network = create::network(call.arguments)?;
+    let plan = crate::container::plan(call.globals, &id, &bundle, call.arguments.on(&NO_HOST), &network)?;
     let text = if format == "json" { pretty(&plan)? } else { plan.to_string() };
     output::print(format!("{}\n", text.trim_end()))?;
     Ok(0)

@@ -1,6 +1,9 @@
 //! `run`: create, start, wait, delete.
 
-use super::create::{self, BUNDLE, CONSOLE_SOCKET, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS};
+use super::create::{
+    self, ADD_HOST, BUNDLE, CONSOLE_SOCKET, DNS, DNS_SEARCH, NETWORK, NO_NEW_KEYRING, NO_PIVOT, PID_FILE, PIDFD_SOCKET,
+    PRESERVE_FDS, PUBLISH,
+};
 use super::failure::Failure;
 use super::flag::Flag;
 use super::parse::Order;
@@ -24,6 +27,11 @@ pub(super) static COMMAND: Command = Command {
         &NO_PIVOT,
         &NO_NEW_KEYRING,
         &PRESERVE_FDS,
+        &NETWORK,
+        &PUBLISH,
+        &DNS,
+        &DNS_SEARCH,
+        &ADD_HOST,
     ],
     words: (1, 1),
     order: Order::Anywhere,

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::store::{self, Directory, Locked, State};
-use super::{ContainerId, Globals, PATIENCE, Status, fault, hooks, identity, links, status};
+use super::{ContainerId, Globals, PATIENCE, Status, fault, hooks, identity, links, networks, status};
 use crate::undo::{self, Identity, Undo};
-use crate::{Error, Kind, Result, cgroup, resctrl, sys};
+use crate::{Error, Kind, Result, cgroup, network, resctrl, sys};
 
 /// Removes a stopped container; with `force` one in any state, and none that does not exist.
 pub fn delete(globals: &Globals, id: &ContainerId, force: bool) -> Result<()> {
@@ -106,6 +106,8 @@ pub fn undo(locked: Locked) -> Result<()> {
             }
             Undo::RemoveResctrl { own, .. } if outlives(whole, *own) => {}
             Undo::RemoveResctrl { path, inode, own } => resctrl::remove(path, *inode, *own)?,
+            Undo::Detach(attached) => network::run::disconnect(&attached.dirs, &attached.attachment, attached.stays)?,
+            Undo::RemoveInterface(interface) => networks::remove_interface(interface)?,
             Undo::LetNetworksGo => {
                 std::mem::replace(&mut lost, Ok(()))?;
                 links::let_go(&locked.directory)?;
@@ -171,6 +173,8 @@ pub fn gc(globals: &Globals) -> Result<Vec<String>> {
             Err(error) => failed = Some(error.context(id.to_string())),
         }
     }
+    // What containers that are gone had on networks, as after a boot that left /run as it was.
+    network::run::sweep(&globals.networks)?;
     failed.map_or(Ok(finished), Err)
 }
 

@@ -11,15 +11,17 @@ use super::notify::{self, Notifier};
 use super::store::{self, Directory, Locked, NOTIFY, START_SOCKET, State};
 use super::{
     CgroupManager, ContainerId, CreateOptions, Globals, Status, attributes, cleanup, fault, hooks, identity, links,
-    obstacles, terminal,
+    networks, obstacles, terminal,
 };
 use crate::bundle::create::{Circumstances, Planned};
+use crate::bundle::network::Flags;
 use crate::bundle::notify::{Notify, ServiceManager};
 use crate::bundle::plan::RuntimeStep;
 use crate::bundle::{self, Config, Plan};
 use crate::init::hooks::plan::{Document, Hook, List, Pid};
 use crate::init::program::Source;
 use crate::network::Origin;
+use crate::network::run::Connecting;
 use crate::sys::Caller;
 use crate::sys::spawn::Spawned;
 use crate::undo::{self, Head, Identity, Line, Networks};
@@ -41,20 +43,20 @@ pub fn wants_terminal(config: &Config) -> bool {
 }
 
 /// What create would do, without doing it.
-pub fn plan(globals: &Globals, id: &ContainerId, bundle: &Path, no_host: bool) -> Result<Plan> {
+pub fn plan(globals: &Globals, id: &ContainerId, bundle: &Path, no_host: bool, network: &Flags) -> Result<Plan> {
     let config = Config::load(bundle)?;
-    let options = CreateOptions { bundle: config.bundle.clone(), ..CreateOptions::default() };
-    Ok(make_plan(globals, id, &options, &config, true, !no_host)?.plan)
+    let options = CreateOptions { bundle: config.bundle.clone(), network: network.clone(), ..CreateOptions::default() };
+    Ok(make_plan(globals, id, &options, &config, (true, !no_host, false))?.0.plan)
 }
 
+/// The plan, and what of it is about networks. `takes`: it will be carried out.
 fn make_plan(
     globals: &Globals,
     id: &ContainerId,
     options: &CreateOptions,
     config: &Config,
-    waits: bool,
-    look: bool,
-) -> Result<Planned> {
+    (waits, look, takes): (bool, bool, bool),
+) -> Result<(Planned, Option<Networked>)> {
     let table = if look {
         crate::sys::read_kernel_file("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?
     } else {
@@ -68,6 +70,11 @@ fn make_plan(
     };
     let notify = ServiceManager::from_environment()?
         .map(|manager| Notify { manager, directory: globals.root.join(id.as_str()).join(NOTIFY) });
+    let request = bundle::network::request(&config.bundle, config.spec.annotations().as_ref(), &options.network)?;
+    let other = |other: &str| networks::namespace_of(globals, other);
+    let spec = bundle::network::adapt(&config.spec, request.as_ref(), other)?;
+    let connect = |request| networks::connect(globals, id, &spec, &request, (takes, look));
+    let connection = request.map(connect).transpose()?;
     let around = Circumstances {
         id: id.as_str(),
         bundle: &config.bundle,
@@ -79,11 +86,27 @@ fn make_plan(
         new_keyring: !options.no_new_keyring,
         waits,
         notify: notify.as_ref(),
+        network: connection.as_ref(),
         caller,
         look,
         listen_fds: Launch::listen_fds(),
     };
-    bundle::create::plan(&config.spec, &around)
+    let planned = bundle::create::plan(&spec, &around)?;
+    let networked = connection.map(|connection| -> Result<Networked> {
+        let intents = networks::intents(globals, &spec, &connection.planned)?;
+        let leases = connection.planned.attachments.len();
+        let connecting = Connecting::new(globals.networks.clone(), connection.planned.locks, leases);
+        Ok(Networked { intents, connecting })
+    });
+    Ok((planned, networked.transpose()?))
+}
+
+/// What of a plan is about networks.
+struct Networked {
+    /// What is noted of it first.
+    intents: Vec<Line>,
+    /// What carries it out.
+    connecting: Connecting,
 }
 
 /// A container that is being created. Dropped before its end, it undoes what it has done.
@@ -99,6 +122,8 @@ pub struct Creation<'a> {
     recorded: Option<Identity>,
     /// The network namespaces that are held.
     networks: Option<Networks>,
+    /// What connects it to networks.
+    networked: Option<Networked>,
     /// The service manager, connected, until the container has its socket.
     manager: Option<(ServiceManager, OwnedFd)>,
     /// Then who waits for the container.
@@ -128,7 +153,7 @@ impl<'a> Creation<'a> {
         config: &'a Config,
         waits: bool,
     ) -> Result<Self> {
-        let planned = make_plan(globals, id, options, config, waits, true)?;
+        let (planned, networked) = make_plan(globals, id, options, config, (waits, true, true))?;
         Ok(Self {
             id,
             options,
@@ -139,6 +164,7 @@ impl<'a> Creation<'a> {
             record: None,
             recorded: None,
             networks: None,
+            networked,
             manager: None,
             notifier: None,
         })
@@ -160,6 +186,8 @@ impl<'a> Creation<'a> {
             (Ok(_), None) => Err(Error::new("the plan made no state directory")),
             (Err(error), None) => Err(error),
             (Err(error), Some(locked)) => {
+                // The locks of networks, which the undo takes.
+                self.networked = None;
                 if let Err(left) = cleanup::undo(locked) {
                     log::warn!("clean up after the failed create: {left}; `gc` will try again");
                 }
@@ -193,6 +221,13 @@ impl<'a> Creation<'a> {
                     if let Some(made) = step.run(root)? {
                         self.append(&[Line::Made { path: made.path.into(), inode: made.inode }])?;
                     }
+                }
+                RuntimeStep::MakeFile(made) => networks::make_file(made)?,
+                RuntimeStep::Connect(step) => {
+                    let pid = launch.init().ok().map(|init| init.pid);
+                    let networked = self.networked.as_mut();
+                    let networked = networked.ok_or_else(|| Error::new("the plan connects and knows no networks"))?;
+                    networked.connecting.run(step, pid).map_err(|error| error.context("network"))?;
                 }
                 RuntimeStep::Open(slot, source) => {
                     self.note_made(&mut identities)?;
@@ -316,6 +351,7 @@ impl<'a> Creation<'a> {
             RuntimeStep::MoveLink(origin) => Some(Line::Link(Box::new(origin.clone()))),
             _ => None,
         }));
+        intents.extend(self.networked.iter().flat_map(|networked| networked.intents.iter().cloned()));
         let record = undo::begin(&locked.directory, &head, &intents)
             .map_err(|error| error.context(format!("state directory {}", locked.directory.path.display())));
         self.locked = Some(locked);

@@ -19,6 +19,7 @@ mod identity;
 mod launch;
 mod links;
 mod map_mount;
+mod networks;
 mod notify;
 mod obstacles;
 mod processes;
@@ -158,6 +159,8 @@ pub struct CreateOptions {
     pub no_new_keyring: bool,
     /// How many descriptors after stderr the process inherits.
     pub preserve_fds: u32,
+    /// What flags ask of the network.
+    pub network: crate::bundle::network::Flags,
 }
 
 /// Options of `run` beyond those of `create`.

@@ -313,7 +313,10 @@ impl Locked {
     /// Removes the directory with all that is in it; the record goes last, so that an interrupted removal is finished.
     pub fn remove(self) -> Result<()> {
         self.directory.remove_notify()?;
-        for name in [STATE, TEMPORARY, DELETED, c"start", UPDATE, NETWORK, HOME_NETWORK, crate::undo::FILE] {
+        for name in [STATE, TEMPORARY, DELETED, c"start", UPDATE, NETWORK, HOME_NETWORK] {
+            self.directory.remove_file(name)?;
+        }
+        for name in crate::bundle::network::FILES.iter().copied().chain([crate::undo::FILE]) {
             self.directory.remove_file(name)?;
         }
         match std::fs::remove_dir(&self.directory.path) {

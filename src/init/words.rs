@@ -69,7 +69,6 @@ fn network(step: &step::Network, f: &mut Formatter<'_>) -> fmt::Result {
     use step::Network::*;
     match step {
         Send { words, .. } => words.fmt(f),
-        MakeTap { name, .. } => write!(f, "make tap {name}"),
         Offload { name, on, words, .. } => write!(f, "switch {words} of {name} {}", if *on { "on" } else { "off" }),
     }
 }
@@ -310,9 +309,6 @@ pub fn explain(step: &Step, failure: Failure, told: &str) -> Error {
 fn explain_network(step: &step::Network, failure: Failure, reason: &str, told: &str) -> Error {
     let kernels = if told.is_empty() { String::new() } else { format!(" ({told})") };
     let way_out = match (step, failure.act, failure.errno) {
-        (step::Network::MakeTap { .. }, Act::Open, _) => {
-            ": open /dev/net/tun (load the module tun: `modprobe tun`)".to_owned()
-        }
         (step::Network::Offload { .. }, _, libc::EOPNOTSUPP) => " (the interface cannot switch it)".to_owned(),
         _ => kernels,
     };

@@ -55,6 +55,31 @@ pub struct Attachment {
     /// What may not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<Filter>,
+    /// The other end of a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Peer>,
+}
+
+/// What a link leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// The key of the other end's attachment.
+    pub key: String,
+    /// How far it has come.
+    pub progress: Progress,
+}
+
+/// How far a link has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Progress {
+    /// The container is being created.
+    Asked,
+    /// Its end is there, and the other waits on the host for the other container.
+    Waiting,
+    /// Both ends are where they belong.
+    Connected,
 }
 
 impl Attachment {
@@ -127,6 +152,21 @@ impl Locked {
 /// Every attachment of a network, as it is without the lock: what comes and goes meanwhile may be missing.
 pub fn list(dirs: &Dirs, network: &NetworkName) -> Result<Vec<Attachment>> {
     read_all(&dirs.of_network(network), |_| true)
+}
+
+/// The networks that anything is attached to, or was.
+pub fn networks(dirs: &Dirs) -> Result<Vec<NetworkName>> {
+    let entries = match std::fs::read_dir(&dirs.run) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.context(|| format!("open {}", dirs.run.display()))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.context(|| format!("read {}", dirs.run.display()))?.file_name();
+        names.extend(name.to_str().and_then(|name| name.parse().ok()));
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Every attachment of a container, of all networks, in the order of its interfaces' names.

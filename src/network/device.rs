@@ -17,6 +17,9 @@ use crate::{Context, Error, Result};
 const NESTED: u16 = libc::NLA_F_NESTED as u16;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+/// IN6_ADDR_GEN_MODE_NONE.
+const NO_ADDRESS: u8 = 1;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
@@ -96,6 +99,8 @@ fn word<S: serde::Serializer>(mode: &impl fmt::Debug, serializer: S) -> Result<S
 pub struct HostEnd {
     /// Its name.
     pub name: Ifname,
+    /// Its number, by chance: nobody else has it.
+    pub index: u32,
     /// The bridge that it is in.
     pub bridge: Option<Ifname>,
     /// What `ip link` shows of it: whose it is.
@@ -174,7 +179,8 @@ pub fn request(device: &Device, kind: &Kind, found: Found, place: Where, up: boo
         request.attribute(libc::IFLA_LINKINFO | NESTED, &info(kind, &data(kind, found)?)?)?;
         return Ok(request);
     };
-    let mut request = Request::link(libc::RTM_NEWLINK, flags, 0, libc::IFF_UP as u32, libc::IFF_UP as u32);
+    // Only where both ends have chosen numbers the kernel hears that of the inner one (veth_newlink).
+    let mut request = Request::link(libc::RTM_NEWLINK, flags, end.index, libc::IFF_UP as u32, libc::IFF_UP as u32);
     let outer = Device { name: end.name.clone(), index: None, mac: None, txqlen: None, ..device.clone() };
     for (kind, value) in describe(&outer, Where::Here)? {
         request.attribute(kind, &value)?;
@@ -278,11 +284,42 @@ fn explain(error: Error, device: &Device, kind: &Kind) -> Error {
 }
 
 /// Says of an interface whose it is: IFLA_IFALIAS.
-pub fn set_alias(socket: &Socket, name: &Ifname, alias: &str) -> Result<()> {
-    let mut request = Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, 0, 0, 0);
-    request.text(libc::IFLA_IFNAME, name.as_ref())?;
+pub fn set_alias(socket: &Socket, index: u32, alias: &str) -> Result<()> {
+    let mut request = Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, index, 0, 0);
     request.attribute(libc::IFLA_IFALIAS, alias.as_bytes())?;
-    socket.change(request).context(|| format!("describe {name}"))
+    socket.change(request).context(|| format!("describe it as {alias:?}"))
+}
+
+/// Says of a veth's end on the host whose it is, and has the kernel give it no address of its own: it only passes packets
+/// on.
+pub fn describe_end(socket: &Socket, end: &HostEnd) -> Result<()> {
+    let mut request = Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, end.index, 0, 0);
+    request.attribute(libc::IFLA_IFALIAS, end.alias.as_bytes())?;
+    let (mut inet6, mut families) = (Vec::new(), Vec::new());
+    attribute::put(&mut inet6, IFLA_INET6_ADDR_GEN_MODE, &[NO_ADDRESS])?;
+    attribute::put(&mut families, libc::AF_INET6 as u16 | NESTED, &inet6)?;
+    request.attribute(libc::IFLA_AF_SPEC | NESTED, &families)?;
+    match socket.change(request) {
+        // A kernel without IPv6, which has done nothing of it.
+        Err(error) if [Some(libc::EAFNOSUPPORT), Some(libc::EOPNOTSUPP)].contains(&error.errno()) => {
+            set_alias(socket, end.index, &end.alias)
+        }
+        other => other.context(|| format!("describe {}", end.name)),
+    }
+}
+
+/// Lets packets leave a bridge by the port that they came in by: a container that asks for its own published port by the
+/// host's address, where a bridge's packets pass the host's packet filter (br_netfilter). IFLA_BRPORT_MODE.
+pub fn let_back(socket: &Socket, port: u32) -> Result<()> {
+    const IFLA_BRPORT_MODE: u16 = 4;
+    let mut header = [0; 16];
+    header[0] = libc::AF_BRIDGE as u8;
+    header[4..8].copy_from_slice(&port.to_ne_bytes());
+    let mut request = Request::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &header);
+    let mut mode = Vec::new();
+    attribute::put(&mut mode, IFLA_BRPORT_MODE, &[1])?;
+    request.attribute(libc::IFLA_PROTINFO | NESTED, &mode)?;
+    socket.change(request).context(|| "set a bridge's port to hairpin mode")
 }
 
 /// Removes an interface; one that is gone is as it should be. It waits in the kernel, for some 20 ms.

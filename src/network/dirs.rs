@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::attachment::RUN;
 use super::definition::{DIRECTORY, Definition, NetworkName};
 
 /// The two directories of named networks. Whoever calls the library says which; tests have their own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dirs {
     /// Of the definitions, a file a network.
     pub config: PathBuf,

@@ -2,7 +2,7 @@
 //! rtnetlink is made here and only sent there.
 
 use super::netlink::Request;
-use super::request::Bits;
+use super::request::{Bits, Mac};
 use super::{Address, Ifname, address, offload, qdisc, request, route};
 use crate::{Error, Result};
 
@@ -22,19 +22,6 @@ pub enum Inside {
         path: String,
         /// What to write.
         value: String,
-    },
-    /// Make a tap that stays.
-    MakeTap {
-        /// Its name.
-        name: String,
-        /// IFF_*, as TUNSETIFF takes them.
-        flags: u32,
-        /// The number that it is to have.
-        index: u32,
-        /// Who may open it.
-        owner: Option<u32>,
-        /// Which group may.
-        group: Option<u32>,
     },
     /// Switch an offload.
     Offload {
@@ -96,6 +83,27 @@ impl<'a> Interior<'a> {
         Ok(())
     }
 
+    /// Sets its hardware address, which many take only while they are down.
+    pub fn set_mac(&mut self, mac: Mac) -> Result<()> {
+        let down = Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, self.index, 0, libc::IFF_UP as u32);
+        self.send(down, format!("set {} down", self.name))?;
+        let mut request = Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, self.index, 0, 0);
+        request.attribute(libc::IFLA_ADDRESS, &mac.0)?;
+        self.send(request, format!("set the hardware address of {} to {mac}", self.name))
+    }
+
+    /// Sets the longest packet, and how many packets wait to be sent, of an interface that was made without.
+    pub fn adjust(&mut self, mtu: Option<u32>, txqlen: Option<u32>) -> Result<()> {
+        for (kind, value, words) in [(libc::IFLA_MTU, mtu, "mtu"), (libc::IFLA_TXQLEN, txqlen, "txqlen")] {
+            if let Some(value) = value {
+                let mut request = Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, self.index, 0, 0);
+                request.number(kind, value)?;
+                self.send(request, format!("set {words} of {} to {value}", self.name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Limits what it sends.
     pub fn limit(&mut self, rate: Bits) -> Result<()> {
         self.send(qdisc::limit(self.index, rate)?, format!("limit what {} sends to {rate} a second", self.name))
@@ -117,12 +125,5 @@ impl<'a> Interior<'a> {
         let (name, words) = (self.name.to_string(), offload.to_owned());
         self.list.push(Inside::Offload { name, command, on, words });
         Ok(())
-    }
-
-    /// Makes it, as a tap.
-    pub fn make_tap(&mut self, owner: Option<u32>, group: Option<u32>, queues: Option<u32>) {
-        let many = if queues.is_some_and(|queues| queues > 1) { libc::IFF_MULTI_QUEUE } else { 0 };
-        let flags = (libc::IFF_TAP | libc::IFF_NO_PI | many) as u32;
-        self.list.push(Inside::MakeTap { name: self.name.to_string(), flags, index: self.index, owner, group });
     }
 }

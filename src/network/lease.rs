@@ -72,9 +72,13 @@ impl Locked {
                 swept = self.sweep()?;
             }
         }
+        Err(self.exhausted(range)?)
+    }
+
+    fn exhausted(&self, range: &Range) -> Result<Error> {
         let (first, last) = (range.first, range.last);
         let count = self.addresses()?.iter().filter(|address| (first..=last).contains(*address)).count();
-        Err(Error::new(format!(
+        Ok(Error::new(format!(
             "network {}: no address is free in {first}-{last}, {count} are leased; delete containers, or make a network \
              with a larger --subnet or --ip-range",
             self.name
@@ -109,6 +113,23 @@ impl Locked {
             }
         }
         Err(Error::new("somebody takes it again and again").context(what()))
+    }
+
+    /// The lowest free address of a range that is none of `but`, which stays free until somebody leases it.
+    ///
+    /// # Errors
+    /// When all are leased to containers that exist.
+    pub fn find_free(&self, range: &Range, but: &[IpAddr]) -> Result<IpAddr> {
+        for last in [false, true] {
+            let taken: BTreeSet<IpAddr> = self.addresses()?.into_iter().chain(but.iter().copied()).collect();
+            if let Some(address) = range.lowest_but(&taken) {
+                return Ok(address);
+            }
+            if !last {
+                let _ = self.sweep()?;
+            }
+        }
+        Err(self.exhausted(range)?)
     }
 
     /// Gives a lease back, if it is still this owner's.
@@ -154,6 +175,11 @@ fn leased(address: IpAddr, range: &Range, swept: Swept) -> Result<Leased> {
 }
 
 impl Range {
+    /// The lowest that is leased and none of those.
+    pub(super) fn lowest_but(&self, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+        self.candidates().find(|address| !taken.contains(address))
+    }
+
     /// The addresses that are leased, the lowest first.
     fn candidates(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let mut next = Some(self.first);

@@ -243,10 +243,14 @@ pub fn list(socket: &Socket) -> Result<Vec<Link>> {
 
 /// Moves an interface into another network namespace under a name, in one request, which the kernel carries out wholly or
 /// not at all: IFLA_NET_NS_FD, IFLA_IFNAME. It is down then and has lost its addresses.
-pub fn move_to(socket: &Socket, index: u32, netns: BorrowedFd, name: &Ifname) -> Result<()> {
+/// `number` asks for one there, which kernels before 5.13 do not hear.
+pub fn move_to(socket: &Socket, index: u32, netns: BorrowedFd, (name, number): (&Ifname, Option<u32>)) -> Result<()> {
     let mut request = Request::link(libc::RTM_NEWLINK, libc::NLM_F_ACK, index, 0, 0);
     request.number(libc::IFLA_NET_NS_FD, netns.as_raw_fd() as u32)?;
     request.text(libc::IFLA_IFNAME, name.as_ref())?;
+    if let Some(number) = number {
+        request.number(libc::IFLA_NEW_IFINDEX, number)?;
+    }
     socket.change(request)
 }
 

@@ -94,7 +94,10 @@ impl Locked {
 
     /// Removes the directory with all that is in it.
     pub(super) fn remove_all(&self) -> Result<()> {
-        std::fs::remove_dir_all(&self.path).context(|| format!("remove {}", self.path.display()))
+        match std::fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.context(|| format!("remove {}", self.path.display())),
+        }
     }
 
     /// Writes what [`Locked::place`] gives a name to.

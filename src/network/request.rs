@@ -164,7 +164,7 @@ pub enum Kind {
     Dummy,
     /// One whose packets a program reads and writes.
     Tap {
-        /// The uid in the container that may open it.
+        /// The uid that may open it, as the host knows it.
         owner: Option<u32>,
         /// The gid.
         group: Option<u32>,
@@ -1118,7 +1118,8 @@ impl Interface {
         if let Some(name) = self.sysctls.keys().find(|name| !is_setting(name)) {
             return refuse("sysctls", &format!("{name:?}: expected ipv4.SETTING or ipv6.SETTING, as ipv4.rp_filter"));
         }
-        if !(self.allow.is_empty() && self.deny.is_empty()) && !matches!(self.kind, Kind::Network(_) | Kind::Ptp) {
+        let filters = !self.allow.is_empty() || !self.deny.is_empty();
+        if filters && !matches!(self.kind, Kind::Network(_) | Kind::Ptp) {
             return refuse("allow", "only what passes the host is filtered: interfaces of a bridge, and ptp");
         }
         if matches!(self.kind, Kind::HostDevice { .. }) && self.queues.is_some() {

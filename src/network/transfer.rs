@@ -26,6 +26,9 @@ pub struct Origin {
     pub up: bool,
     /// What it was to be called in the other namespace.
     pub inside: Pattern,
+    /// The number that it is to have there, where something else is said of it by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
     /// Its addresses.
     pub addresses: Vec<Address>,
 }
@@ -47,7 +50,7 @@ pub fn look(socket: &Socket, name: &Ifname, inside: Pattern) -> Result<Option<Or
         return Ok(None);
     };
     let addresses = address::list(socket, index)?;
-    Ok(Some(Origin { name: name.clone(), index, hardware, also_called, up, inside, addresses }))
+    Ok(Some(Origin { name: name.clone(), index, hardware, also_called, up, inside, number: None, addresses }))
 }
 
 /// Moves an interface: under its new name, with the addresses that travel, and up. `moved` is told its number there as
@@ -69,13 +72,18 @@ pub fn send(
         None => link::list(socket)?.into_iter().map(|link| link.name).collect(),
     };
     let name = origin.inside.resolve(&taken)?;
-    link::move_to(here, origin.index, netns, &name).map_err(|error| match error.errno() {
+    link::move_to(here, origin.index, netns, (&name, origin.number)).map_err(|error| match error.errno() {
         Some(libc::EEXIST) => error.reworded(format!("an interface there is called {name} already")),
         Some(libc::EINVAL | libc::EOPNOTSUPP) => error.context("the kernel does not move interfaces of its kind"),
         _ => error,
     })?;
     let link = link::by_name(socket, name.as_ref())?.ok_or_else(|| Error::new(format!("{name} is gone again")))?;
     moved(link.index)?;
+    if origin.number.is_some_and(|number| number != link.index) {
+        return Err(Error::new(
+            "this kernel does not let it have a number that is chosen, by which its addresses and routes would be set: that came with Linux 5.13",
+        ));
+    }
     for address in origin.travelling() {
         address::add(socket, link.index, name.as_ref(), address)?;
     }
@@ -89,7 +97,7 @@ pub fn bring_back(origin: &Origin, index: Option<u32>, there: &Socket, here: (&S
     let (socket, netns) = here;
     if let Some(link) = find(origin, index, there)? {
         make_acceptable(origin, &link, there)?;
-        link::move_to(there, link.index, netns, &origin.name).map_err(|error| match error.errno() {
+        link::move_to(there, link.index, netns, (&origin.name, None)).map_err(|error| match error.errno() {
             Some(libc::EEXIST) => {
                 error.reworded(format!("another interface is called {} by now; rename that one", origin.name))
             }

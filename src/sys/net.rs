@@ -138,3 +138,37 @@ pub fn prepare_netlink(socket: BorrowedFd) -> nix::Result<()> {
     let patience = nix::sys::time::TimeVal::new(10, 0);
     nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::ReceiveTimeout, &patience)
 }
+
+/// Makes a tap that outlives the descriptor: TUNSETIFINDEX, TUNSETIFF, TUNSETOWNER, TUNSETGROUP and TUNSETPERSIST on an open
+/// /dev/net/tun, ioctl_tun of the kernel's documentation.
+pub fn make_tap(
+    device: BorrowedFd,
+    name: &str,
+    index: u32,
+    many_queues: bool,
+    (owner, group): (Option<u32>, Option<u32>),
+) -> nix::Result<()> {
+    const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
+    const TUNSETPERSIST: libc::Ioctl = 0x4004_54cb;
+    const TUNSETOWNER: libc::Ioctl = 0x4004_54cc;
+    const TUNSETGROUP: libc::Ioctl = 0x4004_54ce;
+    const TUNSETIFINDEX: libc::Ioctl = 0x4004_54da;
+    let fd = device.as_raw_fd();
+    // struct ifreq: a name of 16 bytes, then a union of 24 that begins with the flags.
+    let mut request = [0u8; 40];
+    let name = name.as_bytes().get(..15.min(name.len())).unwrap_or_default();
+    request[..name.len()].copy_from_slice(name);
+    let many = if many_queues { libc::IFF_MULTI_QUEUE } else { 0 };
+    let flags = (libc::IFF_TAP | libc::IFF_NO_PI | many) as u16;
+    request[16..18].copy_from_slice(&flags.to_ne_bytes());
+    // SAFETY: the kernel reads a number here, which outlives the call.
+    nix::errno::Errno::result(unsafe { libc::ioctl(fd, TUNSETIFINDEX, &raw const index) })?;
+    // SAFETY: the kernel reads and writes a whole struct ifreq, which outlives the call.
+    nix::errno::Errno::result(unsafe { libc::ioctl(fd, TUNSETIFF, request.as_mut_ptr()) })?;
+    let numbers = [(TUNSETOWNER, owner), (TUNSETGROUP, group), (TUNSETPERSIST, Some(1))];
+    for (what, number) in numbers.into_iter().filter_map(|(what, number)| number.map(|number| (what, number))) {
+        // SAFETY: the argument of these is a plain number.
+        nix::errno::Errno::result(unsafe { libc::ioctl(fd, what, libc::c_ulong::from(number)) })?;
+    }
+    Ok(())
+}

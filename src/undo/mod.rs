@@ -13,7 +13,8 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::systemd::Unit;
-use crate::network::Origin;
+use crate::network::attachment::Attachment;
+use crate::network::{Dirs, Origin};
 use crate::{Context, Error, Result};
 
 /// The record's name in a state directory.
@@ -100,6 +101,10 @@ pub enum Line {
     },
     /// From here on the interfaces are the container's.
     LinksLeft,
+    /// The container is going to be attached to a network.
+    Attach(Box<Attached>),
+    /// An interface is going to be made in a network namespace that goes on without the container.
+    Interface(Interface),
     /// What the deferred commands are told, as whoever wrote it understands it.
     Told(serde_json::Value),
     /// A command to be run once all else is undone, as whoever wrote it understands it.
@@ -126,6 +131,32 @@ impl Line {
             _ => None,
         }
     }
+}
+
+/// An attachment to a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attached {
+    /// Where networks are on disk.
+    pub dirs: Dirs,
+    /// What is attached.
+    pub attachment: Attachment,
+    /// Whether the interface does not go with its network namespace, which is another's.
+    pub stays: bool,
+}
+
+/// An interface of the container's in a network namespace of another's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Interface {
+    /// The namespace's file.
+    pub netns: PathBuf,
+    /// Its inode: what tells it from another at the same place.
+    pub inode: u64,
+    /// The interface's name.
+    pub name: crate::network::Ifname,
+    /// The number that was chosen for it.
+    pub index: u32,
 }
 
 /// The inodes of two network namespaces.
@@ -180,6 +211,10 @@ pub enum Undo {
     },
     /// Hold network namespaces no longer.
     LetNetworksGo,
+    /// Take the container off a network.
+    Detach(Box<Attached>),
+    /// Remove an interface.
+    RemoveInterface(Interface),
 }
 
 /// A record as read.
@@ -315,6 +350,8 @@ impl Record {
                 Some(Undo::RemoveResctrl { path: path.clone(), inode: inode_of(path), own: *own })
             }
             Line::HoldNetworks => Some(Undo::LetNetworksGo),
+            Line::Attach(attached) => Some(Undo::Detach(attached.clone())),
+            Line::Interface(interface) => Some(Undo::RemoveInterface(interface.clone())),
             // Before the namespaces were held nothing was moved.
             Line::Link(origin) => networks.map(|networks| Undo::BringBack {
                 origin: origin.clone(),

@@ -10,6 +10,7 @@ pub mod bus;
 pub mod daemon;
 pub mod events;
 pub mod install;
+pub mod lab;
 pub mod machine;
 pub mod outside;
 pub mod podman;

@@ -14,6 +14,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, Process, Spec};
 pub use cgroups::limit_asked_for;
 use stops::Stops;
 
+use super::network::Connection;
 use super::notify::Notify;
 use super::plan::{IdMaps, Plan, RuntimeStep};
 use super::process::{self, Surroundings};
@@ -27,6 +28,7 @@ use crate::init::namespaces::plan::{self as namespaces, Namespaces};
 use crate::init::program::Draft;
 use crate::init::user::plan::Limit;
 use crate::init::{attributes, control, exec, user};
+use crate::network::Origin;
 use crate::resctrl;
 use crate::seccomp::Listener;
 use crate::sys::Caller;
@@ -56,6 +58,8 @@ pub struct Circumstances<'a> {
     pub listen_fds: u32,
     /// The service manager that waits for the container to be ready, where there is one.
     pub notify: Option<&'a Notify>,
+    /// What connects it to networks, where the bundle or its user asks for that.
+    pub network: Option<&'a Connection>,
     /// Who runs this.
     pub caller: Caller,
     /// Whether the host may be looked at; without, what must exist there is left out.
@@ -160,6 +164,7 @@ impl Planner<'_> {
             notify.prepare(!self.around.waits, &mut first);
         }
         first.extend(self.hooks(List::Poststop).cloned().map(RuntimeStep::Defer));
+        first.extend(self.around.network.iter().flat_map(|connection| connection.first()));
         let mut stops = Stops::default();
         let place = self.cgroups(&mut first, &mut draft, &mut stops)?;
         // Whatever CPUs the caller runs on, the container has those of its cpuset.
@@ -181,12 +186,10 @@ impl Planner<'_> {
             draft.step(crate::init::namespaces::step::Step::RaiseLoopback {});
         }
         let devices = self.net_devices()?;
-        let leaves_links = devices.as_ref().is_some_and(|devices| !devices.returned);
-        if let Some(devices) = devices {
-            draft.step(control::step::Step::AwaitRuntime {});
-            let moves = devices.links.into_iter().map(RuntimeStep::MoveLink);
-            stops.add(&draft, std::iter::once(RuntimeStep::HoldNetwork).chain(moves).collect());
-        }
+        // Those that its network brings return in any case.
+        let brings = self.around.network.is_some_and(|connection| !connection.planned.moves.is_empty());
+        let leaves_links = devices.as_ref().is_some_and(|devices| !devices.returned) && !brings;
+        self.connect(devices.map(|devices| devices.links).unwrap_or_default(), &mut draft, &mut stops)?;
         let score = user::plan::score(process)?;
         let own_user = self.namespaces.has(libc::CLONE_NEWUSER);
         let (limits, limits_by_runtime) = process::share_limits(process, own_user)?;
@@ -255,6 +258,25 @@ impl Planner<'_> {
             between.insert(between.len() - 1, (ready, RuntimeStep::ConnectAgent(listener.clone())));
         }
         between.push((loaded, RuntimeStep::ServeAgent));
+    }
+
+    /// What the runtime does once init is in its network namespace, and what init does then: interfaces are made and moved
+    /// before anything is said of them.
+    fn connect(&self, devices: Vec<Origin>, draft: &mut Draft, stops: &mut Stops) -> Result<()> {
+        let made = self.around.network.map(|connection| &connection.planned);
+        let mut steps: Vec<_> =
+            made.iter().flat_map(|planned| planned.attach.iter().cloned().map(RuntimeStep::Connect)).collect();
+        let moves = made.iter().flat_map(|planned| &planned.moves).cloned().chain(devices);
+        let moves: Vec<_> = moves.map(RuntimeStep::MoveLink).collect();
+        if !moves.is_empty() {
+            steps.push(RuntimeStep::HoldNetwork);
+            steps.extend(moves);
+        }
+        if !steps.is_empty() {
+            draft.step(control::step::Step::AwaitRuntime {});
+            stops.add(draft, steps);
+        }
+        self.around.network.map_or(Ok(()), |connection| connection.inside(draft))
     }
 
     /// The interfaces that are moved, before init sets what their sysctls may name.

@@ -75,6 +75,9 @@ impl Planner<'_> {
         if let Some(notify) = self.around.notify {
             notify.mount(scene.opens_hidden(), draft)?;
         }
+        if let Some(connection) = self.around.network {
+            connection.mount(scene.opens_hidden(), draft)?;
+        }
         let devices = linux.devices().as_deref().unwrap_or_default();
         let devices_scene = devices::plan::Scene {
             mounts,
@@ -133,6 +136,7 @@ impl Planner<'_> {
             ("linux.rootfsPropagation", linux.rootfs_propagation().is_some()),
             ("process.terminal", process.terminal().unwrap_or(false)),
             ("NOTIFY_SOCKET", self.around.notify.is_some()),
+            ("network: files", self.around.network.is_some_and(|connection| !connection.files.is_empty())),
         ];
         if let Some((field, _)) = asked.into_iter().find(|(_, asked)| *asked) {
             return Err(Error::invalid(format!(

@@ -90,6 +90,12 @@ pub fn bind_directory(source: &Path, tree: Option<Slot>, target: &str, field: &s
     bind_path(source, (tree, false), Path::new(target), &Options::read(&options, field)?, field, draft)
 }
 
+/// Binds a file of the runtime's own, which the container may write to.
+pub fn bind_file(source: &Path, tree: Option<Slot>, target: &str, field: &str, draft: &mut Draft) -> Result<()> {
+    let options = ["bind", "nosuid", "noexec", "nodev"].map(str::to_owned);
+    bind_path(source, (tree, false), Path::new(target), &Options::read(&options, field)?, field, draft)
+}
+
 /// The mount points of a table such as /proc/self/mountinfo.
 pub fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> {
     table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped)

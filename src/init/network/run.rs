@@ -1,19 +1,12 @@
 //! The container's network.
 
 use linux_raw_sys::errno::{EBADMSG, EINTR};
-use linux_raw_sys::general::{AT_FDCWD, O_RDWR};
 
 use super::step::Step;
 use crate::context::Context;
 use crate::failure::{Act, During, Failure};
-use crate::sys::{self, Fd};
+use crate::sys;
 
-/// IFF_TAP and the others come with the step; what they are set with: linux/if_tun.h.
-const TUNSETIFF: u32 = 0x4004_54ca;
-const TUNSETIFINDEX: u32 = 0x4004_54da;
-const TUNSETPERSIST: u32 = 0x4004_54cb;
-const TUNSETOWNER: u32 = 0x4004_54cc;
-const TUNSETGROUP: u32 = 0x4004_54ce;
 const SIOCETHTOOL: u32 = 0x8946;
 /// NLMSG_ERROR: netlink(7).
 const ERROR: u16 = 2;
@@ -23,13 +16,6 @@ const WORDS: u16 = 1;
 pub fn run(step: Step<'static>, context: &mut Context) -> Result<(), Failure> {
     match step {
         Step::Send { request, .. } => send(request.0, context),
-        Step::MakeTap { name, flags, index, owner, group } => {
-            let tun = sys::open(AT_FDCWD, c"/dev/net/tun", O_RDWR, 0).during(Act::Open)?;
-            let outcome = make_tap(tun, name.0.to_bytes(), (flags, index), (owner, group));
-            // It stays without a descriptor, since it persists.
-            sys::close(tun);
-            outcome
-        }
         Step::Offload { name, command, on, .. } => Ok(offload(name.0.to_bytes(), command, on)?),
     }
 }
@@ -82,27 +68,6 @@ fn request(name: &[u8]) -> [u8; 40] {
     let length = name.len().min(15);
     request[..length].copy_from_slice(&name[..length]);
     request
-}
-
-fn make_tap(
-    tun: Fd,
-    name: &[u8],
-    (flags, index): (u32, u32),
-    (owner, group): (Option<u32>, Option<u32>),
-) -> Result<(), Failure> {
-    let mut request = request(name);
-    request[16..18].copy_from_slice(&(flags as u16).to_ne_bytes());
-    // Before it is made, or it gets whichever number is free.
-    sys::ioctl(tun, TUNSETIFINDEX, &raw const index as usize)?;
-    sys::ioctl(tun, TUNSETIFF, request.as_ptr() as usize)?;
-    if let Some(owner) = owner {
-        sys::ioctl(tun, TUNSETOWNER, owner as usize).during(Act::SetOwner)?;
-    }
-    if let Some(group) = group {
-        sys::ioctl(tun, TUNSETGROUP, group as usize).during(Act::SetOwner)?;
-    }
-    sys::ioctl(tun, TUNSETPERSIST, 1)?;
-    Ok(())
 }
 
 fn offload(name: &[u8], command: u32, on: bool) -> sys::Outcome {

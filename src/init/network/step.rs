@@ -7,9 +7,7 @@ wire! {
     pub enum Step<'a> {
         /// Send a request to rtnetlink and wait for its acknowledgement; `words` say what it is about.
         Send { request: Bytes<'a>, words: Text<'a> } = 0,
-        /// Make a tap that stays: TUNSETIFF and what follows it, ioctl_tun(2).
-        MakeTap { name: Text<'a>, flags: u32, index: u32, owner: Option<u32>, group: Option<u32> } = 1,
         /// Switch an offload: SIOCETHTOOL with a struct ethtool_value.
-        Offload { name: Text<'a>, command: u32, on: bool, words: Text<'a> } = 2,
+        Offload { name: Text<'a>, command: u32, on: bool, words: Text<'a> } = 1,
     }
 }

@@ -15,6 +15,9 @@ use crate::network::subnets::{self, By, Used};
 use crate::network::{Dirs, Socket};
 use crate::{Context, Error, Result, timestamp};
 
+/// Words that `--network` takes for something else, and directories of what is on no network.
+const RESERVED: [&str; 10] = ["none", "host", "ptp", "link", "dummy", "tap", "macvlan", "ipvlan", "vlan", "vxlan"];
+
 /// What is asked for.
 #[derive(Debug, Default)]
 pub struct Wish {
@@ -60,6 +63,11 @@ pub fn create(dirs: &Dirs, wish: Wish) -> Result<Definition> {
         Some(name) => name.clone(),
         None => free_name(dirs)?,
     };
+    if RESERVED.contains(&name.as_ref()) {
+        return Err(Error::invalid(format!(
+            "network name {name}: it means something else to --network; choose another"
+        )));
+    }
     store::check_free(dirs, &name)?;
     let others = store::list(dirs)?;
     let socket = Socket::open()?;

@@ -5,7 +5,7 @@ use super::store::{self, Lock};
 use crate::network::Dirs;
 use crate::network::attachment::Attachment;
 use crate::network::lock::Locked;
-use crate::network::sweep::Swept;
+use crate::network::run;
 use crate::{Error, Result};
 
 /// A network that is no more.
@@ -14,8 +14,6 @@ use crate::{Error, Result};
 pub struct Removed {
     /// What it was called.
     pub name: NetworkName,
-    /// What was left on it of containers that are gone.
-    pub swept: Swept,
 }
 
 /// Removes a network.
@@ -51,12 +49,12 @@ pub fn prune(dirs: &Dirs) -> Result<Vec<Removed>> {
 /// The network, removed; or what is attached to it.
 fn remove_unused(dirs: &Dirs, lock: &Lock, name: &NetworkName) -> Result<Result<Removed, Vec<Attachment>>> {
     let locked = Locked::take(dirs, name)?;
-    let swept = locked.sweep()?;
+    run::sweep_one(dirs, &locked)?;
     let attached = locked.attachments()?;
     if !attached.is_empty() {
         return Ok(Err(attached));
     }
     store::remove_file(dirs, lock, name)?;
     locked.remove_all()?;
-    Ok(Ok(Removed { name: name.clone(), swept }))
+    Ok(Ok(Removed { name: name.clone() }))
 }

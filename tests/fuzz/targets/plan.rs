@@ -91,6 +91,7 @@ fn plan(spec: &Spec, layout: &Layout, variant: u8) -> Option<String> {
         waits: variant & 2 == 0,
         listen_fds: variant.into(),
         notify: None,
+        network: None,
         withheld: None,
         caller: if variant == 2 { Caller::NamespaceRoot } else { Caller::Root },
         look,

@@ -19,11 +19,10 @@ fn isolated_zones_are_kept_from_each_other_and_strict_ones_from_all() {
         }
         for (from, (place, _)) in places.iter().enumerate() {
             for to in (0..4).filter(|to| *to != from) {
-                let open = match (zones[from].isolation, zones[to].isolation) {
-                    (Isolation::None, Isolation::None | Isolation::Isolated)
-                    | (Isolation::Isolated, Isolation::None) => true,
-                    _ => false,
-                };
+                let open = matches!(
+                    (zones[from].isolation, zones[to].isolation),
+                    (Isolation::None, Isolation::None | Isolation::Isolated) | (Isolation::Isolated, Isolation::None)
+                );
                 for address in [format!("10.{}.0.5", to + 1), format!("fd00:{}::5", to + 1)] {
                     let what = format!("tcp {address} 80");
                     let answer = if open { place.ask(&what) } else { place.ask_in_vain(&what) };
@@ -99,7 +98,8 @@ fn rules_hold_for_what_is_routed_for_neighbours_and_for_the_host() {
         host.serve(Some(&neighbour), "udp 99-99");
         let places = [&neighbour, &far];
         expect(host, &places, "10.1.0.5", &["+++", "+++", "+++"], "rules");
-        let cases: [(&[&str], &[&str], [&str; 3], bool); 5] = [
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], [&'a str; 3], bool);
+        let cases: [Case; 5] = [
             (&["tcp:80"], &[], ["+--", "+--", "+--"], false),
             (&[], &["tcp:81", "udp"], ["+--", "+--", "+--"], true),
             (&["tcp:80-81"], &["tcp:81 from 10.2.0.0/16", "tcp:80 from 10.1.0.0/24"], ["-+-", "+--", "-+-"], false),

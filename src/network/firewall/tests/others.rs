@@ -211,7 +211,7 @@ fn what_two_have_alike_the_first_keeps() {
 #[test]
 fn thousands_of_endpoints_are_one_transaction() {
     on_a_host(|host| {
-        let mut all = Wanted { zones: (1..=50).map(|number| zone_only(number)).collect(), endpoints: Vec::new() };
+        let mut all = Wanted { zones: (1..=50).map(zone_only).collect(), endpoints: Vec::new() };
         for number in 0..3000u16 {
             let [high, low] = number.to_be_bytes();
             all.endpoints.push(super::super::Endpoint {
