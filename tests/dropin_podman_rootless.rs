@@ -118,7 +118,11 @@ fn the_user_keeps_his_id_and_his_groups_where_he_asks_for_that() {
     let p = podman!();
     let ids = "id -u; id -g; test -d /dev/shm && echo shm";
     assert_eq!(p.run(&["--rm", "--userns", "keep-id"], &["sh", "-c", ids]).ok(), format!("{UID}\n{UID}\nshm"));
-    p.run(&["--rm", "--group-add", "keep-groups"], &["id"]).ok();
+    let kept = p.run(&["--rm", "--group-add", "keep-groups"], &["id"]);
+    // Before 3.2 podman takes the word for a group's name, and does not come to ask for anything.
+    if !kept.stderr.contains("Unable to find group keep-groups") {
+        kept.ok();
+    }
 }
 
 #[test]
