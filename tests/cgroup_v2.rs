@@ -350,7 +350,11 @@ fn an_empty_setting_gives_the_cpus_back_to_the_parent() {
     let c = limited(&["sleep", "1000"], json!({"cpu": {"cpus": "0"}})).up();
     let back = c.dir.join("back.json");
     fs::write(&back, r#"{"unified": {"cpuset.cpus": ""}}"#).unwrap();
-    c.runtime(&["update", "--resources", back.to_str().unwrap(), &c.id]).ok();
+    let given = c.runtime(&["update", "--resources", back.to_str().unwrap(), &c.id]);
+    if given.stderr.contains("no space left on device") {
+        skip!("this kernel takes no CPUs from a cpuset that has processes");
+    }
+    given.ok();
     assert_eq!(c.limit("", "cpuset.cpus"), "");
     fs::write(&back, r#"{"unified": {"pids.max": ""}}"#).unwrap();
     c.runtime(&["update", "--resources", back.to_str().unwrap(), &c.id]).fails(1, &["pids.max"]);

@@ -83,7 +83,13 @@ fn rm_force_removes_a_running_and_a_paused_container() {
         if pause {
             p.podman(&["pause", "s"]).ok();
         }
-        p.remove("s").ok();
+        let removed = p.remove("s");
+        if pause && removed.stderr.contains("container not paused") {
+            // podman 3.0 resumes what it has killed, and fails with runc too where that lets the killed end (since 1.1).
+            p.remove("s").ok();
+        } else {
+            removed.ok();
+        }
         assert_eq!(p.podman(&["ps", "--all", "--quiet"]).ok(), "");
     }
 }
@@ -200,7 +206,8 @@ fn installed_as_runc_it_is_podmans_runc() {
     podman(&["rm", "--force", "s"]).ok();
     assert_eq!(podman(&["ps", "--all", "--quiet"]).ok(), "");
     let error = podman(&p.run_words(&["--rm"], &["nosuch"]));
-    error.fails(127, &["runc: runc create failed", "executable file not found in $PATH"]);
+    // podman 3 names the runtime once.
+    error.fails(127, &["runc create failed", "executable file not found in $PATH"]);
 }
 
 #[test]
