@@ -76,6 +76,25 @@ fn packets_leave_by_the_hosts_address_and_published_ports_lead_in_with_the_clien
 }
 
 #[test]
+fn what_a_restarted_firewall_took_is_put_back() {
+    let host = Host::new();
+    host.outside();
+    host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
+    host.run("a", &["--network", "nf0", "--publish", "8080:80"]);
+    host.serve("a", "tcp", 80);
+    let reached = || host.ask("outside", "tcp", "192.0.2.1", 8080).is_some();
+    assert!(reached());
+    host.sh("nft flush ruleset; nft add table inet others");
+    assert!(!reached());
+    host.network(&["reload"]).ok();
+    assert!(reached(), "by the command");
+    host.sh("nft flush ruleset; nft add table inet others");
+    host.run("b", &["--network", "nf0", "--publish", "8081:80"]);
+    assert!(reached(), "by another container's connection");
+    assert!(host.sh("nft list tables").contains("others"), "what is another's stays");
+}
+
+#[test]
 fn isolated_and_internal_networks_are_kept_apart() {
     let host = Host::new();
     host.outside();

@@ -50,6 +50,9 @@ pub fn detach(dirs: &Dirs, attachment: &Attachment, is_last: bool) -> Result<()>
 
 /// Puts back what another took from the filter: `network reload`.
 pub fn reload(dirs: &Dirs) -> Result<()> {
+    if attachment::networks(dirs)?.is_empty() {
+        return Ok(());
+    }
     let mut memory = memory(dirs)?;
     let seen = Firewall::open()?.rebuild(&wanted(dirs)?)?;
     memory.write(Some(&seen))

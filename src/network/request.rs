@@ -1406,6 +1406,30 @@ mod tests {
         }
     }
 
+    /// The published schema and the model name the same fields.
+    #[test]
+    fn the_schema_has_every_field_and_no_other() {
+        use std::collections::BTreeSet;
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../docs/network.schema.json")).expect("JSON");
+        let of = |object: &serde_json::Value| -> BTreeSet<String> {
+            object.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+        };
+        // An unknown field is refused with a list of those that there are.
+        let known = |text: &str| -> BTreeSet<String> {
+            let error = Request::parse(text).unwrap_err().to_string();
+            let list = error.split("expected one of").nth(1).expect("a list").to_owned();
+            list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        assert_eq!(known(r#"{"no": 1}"#), of(&schema["properties"]));
+        let interface = &schema["$defs"]["interface"]["properties"];
+        assert_eq!(known(r#"{"interfaces": [{"no": 1}]}"#), of(interface));
+        let route = &interface["routes"]["items"]["properties"];
+        assert_eq!(known(r#"{"interfaces": [{"routes": [{"no": 1}]}]}"#), of(route));
+        let rule = &interface["rules"]["items"]["properties"];
+        assert_eq!(known(r#"{"interfaces": [{"rules": [{"no": 1}]}]}"#), of(rule));
+    }
+
     #[test]
     fn a_request_with_unknown_fields_is_refused() {
         let error = Request::parse(r#"{"interfaces": [{"kind": "bridge", "network": "a", "colour": 1}]}"#).unwrap_err();

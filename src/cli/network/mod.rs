@@ -4,6 +4,7 @@ mod create;
 mod inspect;
 mod ls;
 mod prune;
+mod reload;
 mod rm;
 
 use std::ffi::OsStr;
@@ -19,7 +20,7 @@ pub(super) static GROUP: Group = Group {
     about: "Make, show and remove named networks.",
     details: "A network is a file of --network-config-dir, in podman's format. Its bridge appears with its first container \
               and goes with its last.",
-    commands: &[&create::COMMAND, &inspect::COMMAND, &ls::COMMAND, &prune::COMMAND, &rm::COMMAND],
+    commands: &[&create::COMMAND, &inspect::COMMAND, &ls::COMMAND, &prune::COMMAND, &reload::COMMAND, &rm::COMMAND],
 };
 
 /// A word as a network's name.
