@@ -15,7 +15,7 @@ macro_rules! alice {
         if let Some(reason) = podman::lacks_for_alice() {
             skip!("{reason}");
         }
-        if $manager == Manager::Systemd && Manager::here() != Manager::Systemd {
+        if $manager == Manager::Systemd && Manager::of_user() != Manager::Systemd {
             skip!("the runtime does not talk to systemd here");
         }
         let podman = Podman::of_alice($manager);
@@ -86,7 +86,7 @@ fn its_limits_are_felt_changed_and_counted_and_its_scope_goes_with_it() {
 
 #[test]
 fn a_terminal_is_typed_into() {
-    let p = alice!(Manager::here());
+    let p = alice!(Manager::of_user());
     let (master, slave) = pty(30, 100);
     let mut run =
         p.command(&p.run_words(&["--rm", "--interactive", "--tty"], &["sh", "-c", "tty; read a; echo got $a; exit 9"]));
@@ -102,7 +102,7 @@ fn a_terminal_is_typed_into() {
 
 #[test]
 fn ids_are_kept_and_mapped_as_asked_for() {
-    let p = alice!(Manager::here());
+    let p = alice!(Manager::of_user());
     p.run(&["--detach", "--name", "kept", "--userns", "keep-id"], &["sleep", "1000"]).ok();
     assert_eq!(proc_status(p.pid("kept"), "Uid"), "1000 1000 1000 1000");
     assert_eq!(p.podman(&["exec", "kept", "id", "-u"]).ok(), "1000");
@@ -112,7 +112,7 @@ fn ids_are_kept_and_mapped_as_asked_for() {
 
 #[test]
 fn a_published_port_is_reached() {
-    let p = alice!(Manager::here());
+    let p = alice!(Manager::of_user());
     if !aside::installed("pasta") && !aside::installed("slirp4netns") {
         skip!("neither pasta nor slirp4netns is installed");
     }

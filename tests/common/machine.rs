@@ -38,6 +38,11 @@ impl Manager {
         })
     }
 
+    /// The same for an ordinary user, whose systemd manages cgroup2 alone.
+    pub fn of_user() -> Self {
+        if super::outside::is_v2() { Self::here() } else { Self::Cgroupfs }
+    }
+
     /// The word that engines have for it.
     pub fn name(self) -> &'static str {
         match self {
