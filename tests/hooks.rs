@@ -580,9 +580,7 @@ fn a_start_container_hook_is_confined_as_the_process() {
 
 #[test]
 fn a_hook_moves_an_interface_by_the_pid_that_it_is_told() {
-    if !aside::installed("ip") {
-        skip!("no ip(8) here");
-    }
+    needs_veth!();
     // As docker's libnetwork does: from a network namespace of the test's own, by /proc/PID/ns/net.
     let aside = aside::Aside::new();
     let ip = |words: &[&str]| {

@@ -147,6 +147,7 @@ fn addresses(link: &Value) -> Vec<String> {
 
 #[test]
 fn an_interface_moves_under_its_new_name_with_its_global_addresses_and_is_up() {
+    needs_veth!();
     let mut host = Host::new();
     host.create(json!({"eth1": {"name": "net0"}, "eth2": {}})).ok();
     let pid = host.c.pid();
@@ -169,6 +170,7 @@ fn an_interface_moves_under_its_new_name_with_its_global_addresses_and_is_up() {
 
 #[test]
 fn with_the_annotation_false_the_interfaces_are_the_containers_and_end_with_it() {
+    needs_veth!();
     let mut host = Host::new();
     host.c.config["annotations"] = json!({"io.nfrun.net-devices.return": "false"});
     host.create(json!({"eth1": {}})).ok();
@@ -181,6 +183,7 @@ fn with_the_annotation_false_the_interfaces_are_the_containers_and_end_with_it()
 
 #[test]
 fn names_are_swapped() {
+    needs_veth!();
     let mut host = Host::new();
     host.create(json!({"eth1": {"name": "eth2"}, "eth2": {"name": "eth1"}})).ok();
     let pid = host.c.pid();
@@ -190,6 +193,7 @@ fn names_are_swapped() {
 
 #[test]
 fn a_template_gets_the_lowest_free_number() {
+    needs_veth!();
     let mut host = Host::new();
     host.create(json!({"eth1": {"name": "net0"}, "eth2": {"name": "net%d"}})).ok();
     let pid = host.c.pid();
@@ -199,6 +203,7 @@ fn a_template_gets_the_lowest_free_number() {
 
 #[test]
 fn sysctls_may_name_a_moved_interface() {
+    needs_veth!();
     let mut host = Host::with(Container::idle().with(|config| {
         config["linux"]["sysctl"] = json!({"net.ipv4.conf.net0.rp_filter": "2"});
     }));
@@ -210,6 +215,7 @@ fn sysctls_may_name_a_moved_interface() {
 
 #[test]
 fn an_interface_moves_into_a_user_namespace() {
+    needs_veth!();
     let mut host = Host::with(Container::idle().with(|config| {
         push(&mut config["linux"]["namespaces"], json!({"type": "user"}));
         let map = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);
@@ -223,6 +229,7 @@ fn an_interface_moves_into_a_user_namespace() {
 
 #[test]
 fn an_interface_moves_into_a_joined_namespace_unless_its_name_is_taken_there() {
+    needs_veth!();
     let mut host = Host::with(Container::idle().with(|config| {
         drop_namespace(config, "network");
         push(&mut config["linux"]["namespaces"], json!({"type": "network", "path": "/run/netns/other"}));
@@ -239,6 +246,7 @@ fn an_interface_moves_into_a_joined_namespace_unless_its_name_is_taken_there() {
 
 #[test]
 fn what_cannot_be_moved_is_refused_by_name_and_nothing_is_touched() {
+    needs_veth!();
     let mut host = Host::new();
     let before = host.picture();
     let long = "a".repeat(70_000);
@@ -268,6 +276,7 @@ fn what_cannot_be_moved_is_refused_by_name_and_nothing_is_touched() {
 
 #[test]
 fn without_a_network_namespace_of_its_own_it_is_refused() {
+    needs_veth!();
     let mut host = Host::with(Container::idle().with(|config| drop_namespace(config, "network")));
     host.create(json!({"eth1": {}})).fails(1, &["linux.netDevices", "a network namespace of the container's own"]);
     host.c.config["linux"]["namespaces"]
@@ -280,6 +289,7 @@ fn without_a_network_namespace_of_its_own_it_is_refused() {
 
 #[test]
 fn an_interface_that_the_kernel_does_not_move_is_an_error_and_the_others_come_back() {
+    needs_veth!();
     let mut host = Host::new();
     if host.command(&["ip", "link", "add", "tunnel9", "type", "bridge"]).code != 0 {
         skip!("this kernel has no bridge, the one interface at hand that does not move");
@@ -295,6 +305,7 @@ fn an_interface_that_the_kernel_does_not_move_is_an_error_and_the_others_come_ba
 
 #[test]
 fn a_create_that_fails_brings_the_interfaces_back() {
+    needs_veth!();
     for verb in ["create", "run"] {
         let mut host = Host::new();
         let before = host.picture();
@@ -309,6 +320,7 @@ fn a_create_that_fails_brings_the_interfaces_back() {
 
 #[test]
 fn with_the_annotation_the_interfaces_return_when_the_container_is_deleted() {
+    needs_veth!();
     let mut host = Host::new();
     let before = host.picture();
     for round in 0..2 {
@@ -333,6 +345,7 @@ fn with_the_annotation_the_interfaces_return_when_the_container_is_deleted() {
 
 #[test]
 fn run_to_the_end_returns_them_too() {
+    needs_veth!();
     let mut host = Host::with(Container::sh("cat /sys/class/net/net0/address"));
     host.c.config["annotations"] = json!({"io.nfrun.net-devices.return": "true"});
     host.c.config["linux"]["netDevices"] = json!({"eth1": {"name": "net0"}});
@@ -344,6 +357,7 @@ fn run_to_the_end_returns_them_too() {
 
 #[test]
 fn an_interface_whose_name_was_taken_meanwhile_stays_safe_until_it_is_free_and_keeps_no_other() {
+    needs_veth!();
     let mut host = Host::new();
     host.c.config["annotations"] = json!({"io.nfrun.net-devices.return": "true"});
     let before = host.picture();
@@ -366,6 +380,7 @@ fn every_step(what: &str, mut at: impl FnMut(usize) -> bool) {
 
 #[test]
 fn whichever_side_of_create_is_killed_before_any_step_the_interfaces_come_back() {
+    needs_veth!();
     if !cfg!(feature = "fault") {
         skip!("needs the cargo feature fault");
     }
@@ -398,6 +413,7 @@ fn whichever_side_of_create_is_killed_before_any_step_the_interfaces_come_back()
 
 #[test]
 fn a_delete_that_is_killed_before_any_step_is_finished_with_the_interfaces_returned() {
+    needs_veth!();
     if !cfg!(feature = "fault") {
         skip!("needs the cargo feature fault");
     }
@@ -419,6 +435,7 @@ fn a_delete_that_is_killed_before_any_step_is_finished_with_the_interfaces_retur
 
 #[test]
 fn the_plan_shows_what_moves() {
+    needs_veth!();
     let mut host = Host::new();
     host.c.config["linux"]["netDevices"] = json!({"eth1": {"name": "net0"}});
     host.c.save();

@@ -16,6 +16,7 @@ fn makes(host: &Host, kind: &str, more: &str) -> bool {
 
 #[test]
 fn two_containers_of_a_network_reach_each_other_and_the_host_by_address_and_name() {
+    needs_veth!();
     let host = Host::new();
     let before = host.traces();
     host.make(&["nf0", "--subnet", "10.88.0.0/24", "--subnet", "fd00:88::/64", "--ipv6"]);
@@ -41,6 +42,7 @@ fn two_containers_of_a_network_reach_each_other_and_the_host_by_address_and_name
 
 #[test]
 fn packets_leave_by_the_hosts_address_and_published_ports_lead_in_with_the_clients_own() {
+    needs_veth!();
     let host = Host::new();
     host.outside();
     host.make(&["nf0", "--subnet", "10.88.0.0/24", "--subnet", "fd00:88::/64", "--ipv6"]);
@@ -77,6 +79,7 @@ fn packets_leave_by_the_hosts_address_and_published_ports_lead_in_with_the_clien
 
 #[test]
 fn what_a_restarted_firewall_took_is_put_back() {
+    needs_veth!();
     let host = Host::new();
     host.outside();
     host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
@@ -96,6 +99,7 @@ fn what_a_restarted_firewall_took_is_put_back() {
 
 #[test]
 fn isolated_and_internal_networks_are_kept_apart() {
+    needs_veth!();
     let host = Host::new();
     host.outside();
     for words in [
@@ -122,6 +126,7 @@ fn isolated_and_internal_networks_are_kept_apart() {
 
 #[test]
 fn what_is_allowed_comes_in_and_nothing_else() {
+    needs_veth!();
     let host = Host::new();
     host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
     host.run("a", &["--network", "nf0,allow=tcp:80,allow=tcp:81+from+10.88.0.1"]);
@@ -137,6 +142,7 @@ fn what_is_allowed_comes_in_and_nothing_else() {
 
 #[test]
 fn a_ptp_leads_to_the_host_and_beyond() {
+    needs_veth!();
     let host = Host::new();
     host.outside();
     let before = host.traces();
@@ -154,6 +160,7 @@ fn a_ptp_leads_to_the_host_and_beyond() {
 
 #[test]
 fn a_link_is_there_whichever_container_comes_first() {
+    needs_veth!();
     let host = Host::new();
     let before = host.traces();
     for (first, second) in [("a", "b"), ("b", "a")] {
@@ -175,6 +182,7 @@ fn a_link_is_there_whichever_container_comes_first() {
 
 #[test]
 fn interfaces_on_one_of_the_hosts_reach_what_that_reaches() {
+    needs_veth!();
     let host = Host::new();
     host.outside();
     for (kind, probe) in [("macvlan", "link try0"), ("ipvlan", "link try0"), ("vlan id 5", "link try0")] {
@@ -213,6 +221,7 @@ fn interfaces_on_one_of_the_hosts_reach_what_that_reaches() {
 
 #[test]
 fn a_vxlan_connects_networks_of_two_hosts() {
+    needs_veth!();
     let (one, two) = (Host::new(), Host::new());
     if !makes(&one, "vxlan id 7 dstport 4789", "") {
         skip!("this kernel makes no vxlan");
@@ -249,6 +258,7 @@ fn a_vxlan_connects_networks_of_two_hosts() {
 
 #[test]
 fn taps_and_dummies_are_made_inside() {
+    needs_veth!();
     let host = Host::new();
     if host.try_sh("[ -e /dev/net/tun ] && ip tuntap add dev kx0 mode tap && ip link del kx0").code == 0 {
         host.run("t", &["--network", "tap,name=tap7,ip=10.5.0.1/24,owner=54321,mtu=1400"]);
@@ -268,6 +278,7 @@ fn taps_and_dummies_are_made_inside() {
 
 #[test]
 fn an_interface_of_the_hosts_moves_in_and_comes_back() {
+    needs_veth!();
     let host = Host::new();
     host.sh("ip link add dev0 type veth peer name dev1 && ip addr add 10.9.0.1/24 dev dev0 && ip link set dev0 up && ip link set dev1 up");
     host.run("a", &["--network", "host-device:dev0,name=data0,ip=10.8.0.1/24,route=10.100.0.0/16@10.8.0.9"]);
@@ -281,6 +292,7 @@ fn an_interface_of_the_hosts_moves_in_and_comes_back() {
 
 #[test]
 fn what_an_interface_is_given_it_has() {
+    needs_veth!();
     let host = Host::new();
     host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
     host.run("a", &["--network", "nf0,txqlen=77,queues=3,tx-checksum=off,sysctl.ipv4.rp_filter=2,route=10.50.0.0/16@10.88.0.9@7,rate-in=8mbit,rate-out=16mbit"]);
@@ -305,6 +317,7 @@ fn what_an_interface_is_given_it_has() {
 
 #[test]
 fn a_rate_is_felt() {
+    needs_veth!();
     let host = Host::new();
     host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
     host.run("a", &["--network", "nf0,rate-in=8mbit"]);
@@ -324,6 +337,7 @@ s = socket.create_connection(('10.88.0.2', 90)); t = time.time(); s.sendall(b'x'
 
 #[test]
 fn a_network_joined_from_another_container_and_the_hosts_are_shared_and_none_has_lo_alone() {
+    needs_veth!();
     let host = Host::new();
     host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
     host.run("a", &["--network", "nf0"]);
@@ -339,6 +353,7 @@ fn a_network_joined_from_another_container_and_the_hosts_are_shared_and_none_has
 
 #[test]
 fn interfaces_come_into_a_pods_namespace_and_leave_it_with_their_container() {
+    needs_veth!();
     let host = Host::new();
     host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
     host.sh("mkdir -p /run/netns && ip netns add pod && ip -n pod link set lo up");
@@ -365,6 +380,7 @@ fn interfaces_come_into_a_pods_namespace_and_leave_it_with_their_container() {
 
 #[test]
 fn fifty_at_once_get_fifty_addresses_and_all_reach_the_gateway() {
+    needs_veth!();
     let host = Host::new();
     host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
     let bundles: Vec<_> = (0..50).map(|_| host.bundle("sleep 1000", |_| {})).collect();
@@ -394,6 +410,7 @@ fn fifty_at_once_get_fifty_addresses_and_all_reach_the_gateway() {
 
 #[test]
 fn bad_input_is_refused_by_its_field_and_leaves_nothing() {
+    needs_veth!();
     let host = Host::new();
     host.make(&["nf0", "--subnet", "10.88.0.0/29"]);
     let before = host.traces();
@@ -432,6 +449,7 @@ fn bad_input_is_refused_by_its_field_and_leaves_nothing() {
 
 #[test]
 fn a_plan_shows_what_would_be_done_and_does_nothing() {
+    needs_veth!();
     let host = Host::new();
     host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
     let before = host.traces();

@@ -161,6 +161,7 @@ impl Drop for Capturing {
 
 #[test]
 fn a_file_has_both_ways_of_a_ping_as_tcpdump_reads_it() {
+    needs_veth!();
     let host = Host::idle();
     let mut capture = host.capture(":net0", &["-w", &host.file("ping.pcapng"), "-c", "4", "icmp"]);
     host.sh("ping -c 2 -i 0.2 -W 20 192.0.2.1");
@@ -185,6 +186,7 @@ fn a_file_has_both_ways_of_a_ping_as_tcpdump_reads_it() {
 
 #[test]
 fn a_filter_lets_only_its_packets_through_and_lines_read_as_tcpdumps() {
+    needs_veth!();
     let host = Host::idle();
     let mut capture = host.capture(":net0", &["-c", "2", "udp port 9 and dst 192.0.2.1 or ip6 proto udp"]);
     host.sh("ping -c 1 -W 20 192.0.2.1
@@ -208,6 +210,7 @@ with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
 
 #[test]
 fn without_a_name_it_is_all_interfaces_but_lo_in_the_order_of_time() {
+    needs_veth!();
     let host = Host::idle();
     let mut capture = host.capture("", &[&format!("--write={}", host.file("all.pcapng")), "icmp", "and", "inbound"]);
     host.sh("for n in 1 2 3; do ping -c 1 -W 20 192.0.2.1; ping -c 1 -W 20 198.51.100.1; done");
@@ -225,6 +228,7 @@ fn without_a_name_it_is_all_interfaces_but_lo_in_the_order_of_time() {
 
 #[test]
 fn an_interrupted_file_is_whole_and_the_interface_is_as_before() {
+    needs_veth!();
     let host = Host::idle();
     let promiscuity = || {
         let pid = host.c.pid().to_string();
@@ -251,6 +255,7 @@ fn an_interrupted_file_is_whole_and_the_interface_is_as_before() {
 
 #[test]
 fn it_ends_with_the_container() {
+    needs_veth!();
     let host = Host::idle();
     let mut capture = host.capture("", &["-w", &host.file("end.pcapng"), "icmp"]);
     host.sh("ping -c 1 -W 20 192.0.2.1");
@@ -263,6 +268,7 @@ fn it_ends_with_the_container() {
 
 #[test]
 fn a_reader_of_a_pipe_sees_packets_at_once_and_its_end_is_the_captures() {
+    needs_veth!();
     let host = Host::idle();
     let mut capture = host.capture(":net0", &["-w", "-", "icmp"]);
     let mut reader = capture.lines();
@@ -280,6 +286,7 @@ fn a_reader_of_a_pipe_sees_packets_at_once_and_its_end_is_the_captures() {
 
 #[test]
 fn a_reader_that_reads_nothing_does_not_keep_it_from_ending() {
+    needs_veth!();
     let host = Host::idle();
     let mut capture = host.capture(":net0", &["-w", "-"]);
     let _reader = capture.lines();
@@ -290,6 +297,7 @@ fn a_reader_that_reads_nothing_does_not_keep_it_from_ending() {
 
 #[test]
 fn a_tag_that_the_kernel_takes_off_is_found_and_put_back() {
+    needs_veth!();
     let host = Host::idle();
     let mut capture = host.capture(":net0", &["-w", &host.file("vlan.pcapng"), "-c", "1", "vlan 5 and udp"]);
     host.sh("python3 -c '
@@ -309,6 +317,7 @@ s.send(frame(6)); s.send(frame(0x6005))
 
 #[test]
 fn an_interface_without_ethernet_is_captured_on_too() {
+    needs_veth!();
     let host = Host::idle();
     if !std::path::Path::new("/dev/net/tun").exists() {
         skip!("this machine has no /dev/net/tun");
@@ -346,6 +355,7 @@ fn an_interface_without_ethernet_is_captured_on_too() {
 
 #[test]
 fn what_cannot_be_captured_is_refused_by_name() {
+    needs_veth!();
     let host = Host::idle();
     let id = host.c.id.as_str();
     let of = |interface: &str| format!("{id}:{interface}");
@@ -375,6 +385,7 @@ fn rows(output: &Output) -> Vec<Value> {
 
 #[test]
 fn top_shows_a_busy_loop_and_what_passes_the_interfaces() {
+    needs_veth!();
     let host = Host::new(Container::sh("while :; do :; done").with(|config| {
         config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
     }));
@@ -409,6 +420,7 @@ fn top_shows_a_busy_loop_and_what_passes_the_interfaces() {
 
 #[test]
 fn top_prints_tables_sorted_and_leaves_out_who_has_ended() {
+    needs_veth!();
     let first = Container::idle().up();
     // A second container of the same root.
     let second = format!("{}2", first.id);
@@ -454,6 +466,7 @@ fn top_prints_tables_sorted_and_leaves_out_who_has_ended() {
 
 #[test]
 fn top_shows_a_dash_where_nothing_is_counted() {
+    needs_veth!();
     let c = Container::idle().with(|config| drop_namespace(config, "network")).up();
     let [row] = &rows(&c.runtime(&["top", "--once", "--interval", "0.1", "-f", "json"]))[..] else { panic!() };
     assert_eq!((&row["rx"], &row["tx"]), (&Value::Null, &Value::Null), "these interfaces are the host's");
@@ -464,6 +477,7 @@ fn top_shows_a_dash_where_nothing_is_counted() {
 
 #[test]
 fn top_ends_when_nobody_reads_it() {
+    needs_veth!();
     let c = Container::idle().up();
     let (mut lines, writer) = Lines::pipe();
     let mut command = c.command(&["top", "--interval", "0.05"]);
@@ -481,6 +495,7 @@ fn mode(slave: &OwnedFd) -> nix::sys::termios::LocalFlags {
 
 #[test]
 fn at_a_terminal_keys_sort_and_end_it_and_the_terminal_is_as_before() {
+    needs_veth!();
     use nix::sys::termios::LocalFlags;
     let c = Container::idle().up();
     for how in ["q", "interrupt", "terminate"] {
@@ -514,6 +529,7 @@ fn at_a_terminal_keys_sort_and_end_it_and_the_terminal_is_as_before() {
 
 #[test]
 fn a_container_of_a_user_namespace_is_seen_from_the_host() {
+    needs_veth!();
     let host = Host::new(Container::idle().with(|config| {
         push(&mut config["linux"]["namespaces"], json!({"type": "user"}));
         let map = json!([{"containerID": 0, "hostID": 100000, "size": 65536}]);

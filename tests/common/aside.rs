@@ -59,6 +59,16 @@ impl Drop for Aside {
     }
 }
 
+/// Whether this kernel makes pairs of virtual interfaces: Debian 11's cloud kernel has none.
+pub fn makes_veth() -> bool {
+    static MAKES: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *MAKES.get_or_init(|| {
+        let words = ["--net", "ip", "link", "add", "try0", "type", "veth", "peer", "name", "try1"];
+        let made = Command::new("unshare").args(words).stderr(Stdio::null()).status();
+        installed("ip") && made.is_ok_and(|status| status.success())
+    })
+}
+
 /// Whether a program is installed.
 pub fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -54,6 +54,15 @@ macro_rules! needs_cgroup2 {
     };
 }
 
+/// Leaves a test that needs interfaces where the kernel makes none.
+macro_rules! needs_veth {
+    () => {
+        if !common::aside::makes_veth() {
+            skip!("this kernel makes no veth");
+        }
+    };
+}
+
 /// Leaves a test of cgroup2 where v1 has the controllers.
 macro_rules! v2_only {
     () => {
