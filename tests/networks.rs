@@ -425,6 +425,7 @@ fn bad_input_is_refused_by_its_field_and_leaves_nothing() {
         (&["--network", "host-device:nowhere0"], &["device", "nowhere0"]),
         (&["--network", "nf0", "--publish", "8080"], &["--publish"]),
         (&["--network", "none", "--publish", "80:80"], &["publish"]),
+        (&["--network", "link:y,ip=10.77.0.1/24", "--publish", "80:80"], &["publish", "no interface"]),
         (&["--network", "nf0,route=10.5.0.0/16@10.77.0.1"], &["10.5.0.0/16", "eth0"]),
         (&["--network", "nf0,sysctl.ipv4.nosuch=1"], &["nosuch"]),
         (&["--network", "nf0", "--dns", "x"], &["--dns"]),

@@ -20,7 +20,7 @@ use crate::init::wire::{Bytes, Text};
 use crate::network::inside::Inside;
 use crate::network::names;
 use crate::network::plan::Planned;
-use crate::network::request::{ANNOTATION, FILE, HostsEntry, Publish, Request, Share};
+use crate::network::request::{ANNOTATION, Dns, FILE, HostsEntry, Publish, Request, Share};
 use crate::{Context, Error, Result};
 
 /// What flags ask for.
@@ -215,22 +215,26 @@ fn more(request: &Request, planned: &Planned) -> Result<Vec<(String, IpAddr)>> {
     request.hosts.iter().enumerate().map(resolve).collect()
 }
 
-/// Its own name servers, else those of its networks, else the host's.
-fn dns(request: &Request, planned: &Planned) -> crate::network::request::Dns {
+/// Its own name servers, else those of its networks, else the host's. Whoever names servers names all; the host's domains and
+/// options are for whoever names nothing.
+fn dns(request: &Request, planned: &Planned) -> Dns {
     let mut dns = request.dns.clone();
-    if dns.servers.is_empty() {
-        dns.servers = planned.servers.clone();
+    if !dns.servers.is_empty() {
+        return dns;
     }
-    if dns.servers.is_empty() || dns.search.is_empty() && dns.options.is_empty() && request.dns.servers.is_empty() {
+    dns.servers.clone_from(&planned.servers);
+    let names_nothing = dns.search.is_empty() && dns.options.is_empty();
+    if dns.servers.is_empty() || names_nothing {
         let host = names::hosts_dns();
+        let or = |own: &mut Vec<String>, other: Vec<String>| {
+            if own.is_empty() {
+                *own = other
+            }
+        };
+        or(&mut dns.search, host.search);
+        or(&mut dns.options, host.options);
         if dns.servers.is_empty() {
             dns.servers = host.servers;
-        }
-        if dns.search.is_empty() {
-            dns.search = host.search;
-        }
-        if dns.options.is_empty() {
-            dns.options = host.options;
         }
     }
     dns

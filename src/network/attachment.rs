@@ -171,14 +171,10 @@ pub fn networks(dirs: &Dirs) -> Result<Vec<NetworkName>> {
 
 /// Every attachment of a container, of all networks, in the order of its interfaces' names.
 pub fn of_container(dirs: &Dirs, root: &Path, container: &str) -> Result<Vec<Attachment>> {
-    let entries = match std::fs::read_dir(&dirs.run) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.context(|| format!("open {}", dirs.run.display()))?,
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        let network = entry.context(|| format!("read {}", dirs.run.display()))?.path();
-        found.extend(read_all(&network, |key| key.split_once(':').is_some_and(|(id, _)| id == container))?);
+    for network in networks(dirs)? {
+        let own = |key: &str| key.split_once(':').is_some_and(|(id, _)| id == container);
+        found.extend(read_all(&dirs.of_network(&network), own)?);
     }
     found.retain(|attachment| attachment.root == root);
     found.sort_by(|one, other| one.interface.cmp(&other.interface));

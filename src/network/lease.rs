@@ -21,8 +21,6 @@ use crate::{Context, Error, Result};
 
 /// The directory of the leases in that of a network.
 pub(super) const LEASES: &str = "leases";
-/// How many of the lowest addresses are tried before it is looked which are taken.
-const TRIES: usize = 8;
 
 /// Whose a lease is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,35 +45,8 @@ pub struct Leased {
 }
 
 impl Locked {
-    /// Leases the lowest free address of a range.
-    ///
-    /// # Errors
-    /// When all are leased to containers that exist.
-    pub fn lease(&self, range: &Range, owner: &Owner) -> Result<Leased> {
-        self.stage(&serde_json::to_vec(owner)?)?;
-        let take = |address: &IpAddr| self.place(LEASES, &address.to_string(), false);
-        for address in range.candidates().take(TRIES) {
-            if take(&address)? {
-                return leased(address, range, Swept::default());
-            }
-        }
-        let mut swept = Swept::default();
-        for last in [false, true] {
-            let taken: BTreeSet<IpAddr> = self.addresses()?.into_iter().collect();
-            // Somebody without the lock may write here all the same; so whether the name was free is what counts.
-            for address in range.candidates().filter(|address| !taken.contains(address)).take(TRIES) {
-                if take(&address)? {
-                    return leased(address, range, swept);
-                }
-            }
-            if !last {
-                swept = self.sweep()?;
-            }
-        }
-        Err(self.exhausted(range)?)
-    }
-
-    fn exhausted(&self, range: &Range) -> Result<Error> {
+    /// What is wrong when no address of a range is free.
+    pub(super) fn exhausted(&self, range: &Range) -> Result<Error> {
         let (first, last) = (range.first, range.last);
         let count = self.addresses()?.iter().filter(|address| (first..=last).contains(*address)).count();
         Ok(Error::new(format!(
@@ -91,20 +62,15 @@ impl Locked {
     /// When it is no container's to have, or is leased to another container that exists.
     pub fn lease_this(&self, network: &Network, address: IpAddr, owner: &Owner) -> Result<Leased> {
         let what = || format!("network {}: address {address}", self.name);
-        let Some(range) = network.range_of(address) else {
-            let subnets: Vec<_> = network.ranges().iter().map(|range| range.subnet.to_string()).collect();
-            let subnets = if subnets.is_empty() { "which has none".into() } else { subnets.join(" and ") };
-            return Err(Error::invalid(format!("outside of the network's subnets, {subnets}")).context(what()));
-        };
-        range.check(address).context(what)?;
+        let leased = network.with_prefix(address)?;
         self.stage(&serde_json::to_vec(owner)?)?;
         let mut swept = Swept::default();
         for _ in 0..2 {
             if self.place(LEASES, &address.to_string(), false)? {
-                return leased(address, range, swept);
+                return Ok(Leased { address: leased, swept });
             }
             match self.owner(address)? {
-                Some(other) if other == *owner => return leased(address, range, swept),
+                Some(other) if other == *owner => return Ok(Leased { address: leased, swept }),
                 Some(other) if !is_gone(&other.root, &other.container) => {
                     let Owner { container, interface, .. } = other;
                     return Err(Error::new(format!("taken by container {container}, {interface}")).context(what()));
@@ -115,21 +81,9 @@ impl Locked {
         Err(Error::new("somebody takes it again and again").context(what()))
     }
 
-    /// The lowest free address of a range that is none of `but`, which stays free until somebody leases it.
-    ///
-    /// # Errors
-    /// When all are leased to containers that exist.
-    pub fn find_free(&self, range: &Range, but: &[IpAddr]) -> Result<IpAddr> {
-        for last in [false, true] {
-            let taken: BTreeSet<IpAddr> = self.addresses()?.into_iter().chain(but.iter().copied()).collect();
-            if let Some(address) = range.lowest_but(&taken) {
-                return Ok(address);
-            }
-            if !last {
-                let _ = self.sweep()?;
-            }
-        }
-        Err(self.exhausted(range)?)
+    /// The lowest address of a range that nobody has and that is none of `but`: it stays free as long as the lock is held.
+    pub fn find_free(&self, range: &Range, but: &[IpAddr]) -> Result<Option<IpAddr>> {
+        Ok(range.lowest_but(&self.addresses()?.into_iter().chain(but.iter().copied()).collect()))
     }
 
     /// Gives a lease back, if it is still this owner's.
@@ -167,11 +121,6 @@ impl Locked {
         }
         Ok(addresses)
     }
-}
-
-fn leased(address: IpAddr, range: &Range, swept: Swept) -> Result<Leased> {
-    let address = IpNet::new(address, range.subnet.prefix_len());
-    address.map(|address| Leased { address, swept }).map_err(|error| Error::new(error.to_string()))
 }
 
 impl Range {
@@ -242,7 +191,7 @@ mod tests {
 
         fn lease(&self, container: &str) -> Result<String> {
             let (locked, network) = self.open();
-            locked.lease(&network.ranges()[0], &self.owner(container)).map(|leased| leased.address.to_string())
+            lease(&locked, &network, 0, &self.owner(container)).map(|leased| leased.address.to_string())
         }
 
         fn lease_this(&self, container: &str, address: &str) -> Result<Leased> {
@@ -255,6 +204,19 @@ mod tests {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
+    }
+
+    /// As a container is given one: what is free is looked for, and leased while the lock is held.
+    fn lease(locked: &Locked, network: &Network, range: usize, owner: &Owner) -> Result<Leased> {
+        let range = &network.ranges()[range];
+        let free = match locked.find_free(range, &[])? {
+            Some(free) => free,
+            None => {
+                let _ = locked.sweep()?;
+                locked.find_free(range, &[])?.ok_or(locked.exhausted(range)?)?
+            }
+        };
+        locked.lease_this(network, free, owner)
     }
 
     fn name() -> NetworkName {
@@ -273,7 +235,7 @@ mod tests {
         assert_eq!(place.lease("a").unwrap(), "10.1.0.2/24");
         assert_eq!(place.lease("b").unwrap(), "10.1.0.3/24");
         let (locked, network) = place.open();
-        let six = locked.lease(&network.ranges()[1], &place.owner("a")).unwrap();
+        let six = lease(&locked, &network, 1, &place.owner("a")).unwrap();
         assert_eq!(six.address.to_string(), "fd00:1::2/64");
         locked.release("10.1.0.2".parse().unwrap(), &place.owner("b")).unwrap();
         assert_eq!(locked.owner("10.1.0.2".parse().unwrap()).unwrap(), Some(place.owner("a")), "it is not b's to give");
@@ -428,7 +390,7 @@ mod tests {
             assert!(locked.owner(address).unwrap().is_some(), "{address}");
         }
         let count = locked.addresses().unwrap().len() as u8;
-        let next = locked.lease(&network.ranges()[0], &place.owner("next")).unwrap();
+        let next = lease(&locked, &network, 0, &place.owner("next")).unwrap();
         assert_eq!(next.address.addr(), IpAddr::from([10, 1, 0, 2 + count]), "none between was lost");
     }
 }

@@ -7,15 +7,14 @@ use std::os::fd::AsFd;
 use ipnet::IpNet;
 
 use super::attachment::{self, Attachment, Peer, Progress};
-use super::definition::NetworkName;
-use super::definition::{self, Network};
+use super::definition::{Network, NetworkName};
 use super::device::{self, Device, Found, HostEnd, Kind, Where};
 use super::dirs::Dirs;
 use super::forwarding;
 use super::link::{self, Ifname, Link};
 use super::lock::Locked;
 use super::netlink::{Request, Socket};
-use super::plan::LINK;
+use super::plan::{LINK, PTP};
 use super::request::Route;
 use super::step::{Bridge, Step};
 use super::sweep::is_gone;
@@ -57,7 +56,7 @@ impl Connecting {
     /// before there is one.
     pub fn run(&mut self, step: &Step, pid: Option<i32>) -> Result<()> {
         match step {
-            Step::Lease(attachment) => self.lease(attachment),
+            Step::Lease { attachment, network } => self.lease(attachment, network.as_deref()),
             Step::Vlan { name, parent, id } => self.vlan(name, parent, *id),
             Step::Bridge(bridge) => self.bridge(bridge),
             Step::Make { device, kind } => {
@@ -67,7 +66,9 @@ impl Connecting {
             Step::Link { device, outer, attachment } => {
                 let pid = pid.ok_or_else(|| Error::new("a link is to be made for nobody"))?;
                 self.lock(&attachment.network)?;
-                self.link(device, outer, attachment, pid)
+                let linked = self.link(device, outer, attachment, pid);
+                self.changing = None;
+                linked
             }
             Step::Tap(tap) => {
                 let pid = pid.ok_or_else(|| Error::new("a tap is to be made for nobody"))?;
@@ -94,7 +95,7 @@ impl Connecting {
     }
 
     /// Takes the addresses that were chosen. With the last of a network's the others may choose theirs.
-    fn lease(&mut self, attachment: &Attachment) -> Result<()> {
+    fn lease(&mut self, attachment: &Attachment, network: Option<&Network>) -> Result<()> {
         let held = self.choosing.0.iter().find(|locked| *locked.name() == attachment.network);
         let taken;
         let locked = match held {
@@ -108,9 +109,9 @@ impl Connecting {
         if let Some(old) = locked.attach(attachment)? {
             filter::detach(&self.dirs, &old, false)?;
         }
-        if let Some(network) = definition::find(&self.dirs, &attachment.network)?.map(Network::try_from).transpose()? {
+        if let Some(network) = network {
             for address in attachment.addresses.iter().filter(|address| network.range_of(address.addr()).is_some()) {
-                let leased = locked.lease_this(&network, address.addr(), &attachment.owner())?;
+                let leased = locked.lease_this(network, address.addr(), &attachment.owner())?;
                 for gone in &leased.swept.attachments {
                     filter::detach(&self.dirs, gone, false)?;
                 }
@@ -206,7 +207,10 @@ impl Connecting {
         let held = self.changing.as_ref().map(|(_, locked)| locked);
         let locked = held.ok_or_else(|| Error::new("the lock of links is not held"))?;
         let theirs = locked.attachment(&peer.key)?.filter(|other| !is_gone(&other.root, &other.container));
-        let socket = self.route.get_or_insert(Socket::open()?);
+        let socket = match &self.route {
+            Some(socket) => socket,
+            None => self.route.insert(Socket::open()?),
+        };
         if let Some(theirs) = theirs {
             let to = theirs.peer.as_ref().map(|peer| peer.key.as_str()).unwrap_or_default();
             if to != own.key() {
@@ -396,7 +400,12 @@ pub fn disconnect(dirs: &Dirs, attachment: &Attachment, leaves_link: bool) -> Re
         lock.remove_if_unused();
         return Ok(());
     }
-    names::tell(network, &left)
+    tell(network, &left)
+}
+
+/// Tells who is there, where that is a network: links and ptps share a directory and nothing else.
+fn tell(network: &NetworkName, attached: &[Attachment]) -> Result<()> {
+    if [PTP, LINK].contains(&network.as_ref()) { Ok(()) } else { names::tell(network, attached) }
 }
 
 /// Whether the packet filter may have something for it.
@@ -414,8 +423,17 @@ pub fn sweep(dirs: &Dirs) -> Result<()> {
     Ok(())
 }
 
-/// The same of one network, whose lock is held.
+/// The same of one network, whose lock is held, and its bridge where nobody is left.
 pub fn sweep_one(dirs: &Dirs, lock: &Locked) -> Result<()> {
+    if sweep_held(dirs, lock)?.is_empty() {
+        remove_bridge(dirs, lock.name())?;
+        lock.remove_if_unused();
+    }
+    Ok(())
+}
+
+/// Takes off a network, whose lock is held, what containers had on it that are gone; those that are left.
+pub fn sweep_held(dirs: &Dirs, lock: &Locked) -> Result<Vec<Attachment>> {
     let swept = lock.sweep()?;
     let left = lock.attachments()?;
     for (i, gone) in swept.attachments.iter().enumerate() {
@@ -425,13 +443,10 @@ pub fn sweep_one(dirs: &Dirs, lock: &Locked) -> Result<()> {
         }
         remove_host_end(gone)?;
     }
-    if left.is_empty() {
-        remove_bridge(dirs, lock.name())?;
-        lock.remove_if_unused();
-    } else if !swept.is_empty() {
-        names::tell(lock.name(), &left)?;
+    if !swept.is_empty() {
+        tell(lock.name(), &left)?;
     }
-    Ok(())
+    Ok(left)
 }
 
 /// The end on the host of a veth whose other end is in a namespace that goes on without the container.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::attachment::Attachment;
-use super::definition::NetworkName;
+use super::definition::{Network, NetworkName};
 use super::device::{Device, HostEnd, Kind, Vxlan};
 use super::firewall::{Endpoint, Zone};
 use super::link::Ifname;
@@ -17,7 +17,13 @@ use super::request::{Bits, Mac};
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// Write down the attachment, and take its addresses.
-    Lease(Box<Attachment>),
+    Lease {
+        /// What is written down.
+        attachment: Box<Attachment>,
+        /// The network, as it was read with its lock held; None for what is on none.
+        #[serde(skip)]
+        network: Option<Box<Network>>,
+    },
     /// Make the network's bridge, where it is not there.
     Bridge(Box<Bridge>),
     /// Make a VLAN of an interface of the host's, where it is missing. It stays.
@@ -124,7 +130,7 @@ pub struct Bridge {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lease(attachment) => {
+            Self::Lease { attachment, .. } => {
                 let Attachment { interface, network, .. } = &**attachment;
                 write!(f, "write down that {interface} is on network {network}")?;
                 let addresses = list(&attachment.addresses);

@@ -3,18 +3,18 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
+use super::netlink::within;
 use super::step::Tap;
 use crate::{Context, Error, Result, sys};
 
 const DEVICE: &str = "/dev/net/tun";
 
-/// Makes a tap that stays, in the network namespace of a process. A thread of its own goes there, opens the device and ends:
-/// the process itself may not, since its cgroup allows it the device only where its bundle does.
+/// Makes a tap that stays, in the network namespace of a process. The process itself may not: its cgroup allows it the device
+/// only where its bundle does.
 pub fn make(tap: &Tap, pid: i32) -> Result<()> {
     let path = format!("/proc/{pid}/ns/net");
     let netns = File::open(&path).context(|| format!("open {path}"))?;
-    let enter_and_make = || -> Result<()> {
-        nix::sched::setns(&netns, nix::sched::CloneFlags::CLONE_NEWNET).context(|| format!("enter {path}"))?;
+    within(netns.as_fd(), || {
         let device = File::options().read(true).write(true).open(DEVICE);
         let device = device.context(|| format!("open {DEVICE} (load the module: `modprobe tun`)"))?;
         sys::net::make_tap(device.as_fd(), tap.name.as_ref(), tap.index, tap.many_queues, (tap.owner, tap.group))
@@ -24,10 +24,5 @@ pub fn make(tap: &Tap, pid: i32) -> Result<()> {
                 }
                 other => other.into(),
             })
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, enter_and_make);
-        let thread = thread.context(|| "start a thread that enters the network namespace")?;
-        thread.join().unwrap_or_else(|_| Err(Error::new("the thread that enters the network namespace failed")))
     })
 }

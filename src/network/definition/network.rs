@@ -314,6 +314,21 @@ impl Network {
         self.ranges.iter().find(|range| range.subnet.contains(&address))
     }
 
+    /// An address that a container may have, with its range's prefix.
+    ///
+    /// # Errors
+    /// When it lies in none of the ranges, or is nobody's to have there.
+    pub fn with_prefix(&self, address: IpAddr) -> Result<IpNet> {
+        let what = || format!("network {}: address {address}", self.name());
+        let Some(range) = self.range_of(address) else {
+            let subnets: Vec<_> = self.ranges.iter().map(|range| range.subnet.to_string()).collect();
+            let subnets = if subnets.is_empty() { "which has none".into() } else { subnets.join(" and ") };
+            return Err(Error::invalid(format!("outside of the network's subnets, {subnets}")).context(what()));
+        };
+        range.check(address).context(what)?;
+        IpNet::new(address, range.subnet.prefix_len()).map_err(|error| Error::new(error.to_string()))
+    }
+
     /// The gateway of a family: of the first range that has one.
     pub fn gateway(&self, ipv4: bool) -> Option<IpAddr> {
         self.gateways().map(|gateway| gateway.addr()).find(|gateway| gateway.is_ipv4() == ipv4)

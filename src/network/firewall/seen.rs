@@ -3,7 +3,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -48,15 +47,8 @@ pub struct Claim {
 
 impl Claim {
     fn overlaps(&self, other: &Self) -> bool {
-        let (one, two) = (&self.publish, &other.publish);
-        let address = |publish: &Publish| publish.address.filter(|address: &IpAddr| !address.is_unspecified());
-        let same_address = match (address(one), address(two)) {
-            (Some(one), Some(two)) => one == two,
-            _ => true,
-        };
         let same_family = self.families.0 && other.families.0 || self.families.1 && other.families.1;
-        let same_ports = one.host <= two.host_last() && two.host <= one.host_last();
-        one.protocol == two.protocol && same_family && same_address && same_ports
+        same_family && self.publish.overlaps(&other.publish)
     }
 }
 

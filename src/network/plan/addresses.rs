@@ -8,7 +8,8 @@ use super::Planner;
 use crate::network::attachment;
 use crate::network::definition::{Network, Range};
 use crate::network::request::Interface;
-use crate::{Context, Error, Result};
+use crate::network::run;
+use crate::{Error, Result};
 
 impl Planner<'_> {
     /// Those that it asks for, each in one of the network's ranges, and of a family of which it asks for none the lowest
@@ -19,7 +20,7 @@ impl Planner<'_> {
             let field = |error: Error| error.context("addresses");
             let address = match (!network.ranges().is_empty(), asked.prefix) {
                 (true, prefix) => {
-                    let net = self.in_range(network, asked.address).map_err(field)?;
+                    let net = network.with_prefix(asked.address).map_err(field)?;
                     if prefix.is_some_and(|prefix| prefix != net.prefix_len()) {
                         return Err(Error::invalid(format!(
                             "addresses: {asked}: the network's range is {}; leave the prefix out",
@@ -47,29 +48,23 @@ impl Planner<'_> {
             let range = network.ranges().iter().find(|range| range.subnet.addr().is_ipv4() == ipv4);
             if let (Some(range), false) = (range, has_one) {
                 let address = self.lowest(network, range).map_err(|error| error.context("addresses"))?;
-                chosen.push(with_prefix(address, range)?);
+                chosen.push(network.with_prefix(address)?);
             }
         }
         Ok(chosen)
-    }
-
-    /// An address that is asked for, with its range's prefix.
-    fn in_range(&self, network: &Network, address: IpAddr) -> Result<IpNet> {
-        let what = || format!("network {}: address {address}", network.name());
-        let Some(range) = network.range_of(address) else {
-            let subnets: Vec<_> = network.ranges().iter().map(|range| range.subnet.to_string()).collect();
-            let subnets = subnets.join(" and ");
-            return Err(Error::invalid(format!("outside of the network's subnets, {subnets}")).context(what()));
-        };
-        range.check(address).context(what)?;
-        with_prefix(address, range)
     }
 
     /// The lowest that is free: seen with the network's lock held, unless nothing will be done.
     fn lowest(&self, network: &Network, range: &Range) -> Result<IpAddr> {
         let mine: Vec<IpAddr> = self.on(network).map(|net| net.addr()).collect();
         match self.planned.locks.0.iter().find(|locked| locked.name() == network.name()) {
-            Some(locked) => locked.find_free(range, &mine),
+            Some(locked) => {
+                if let Some(free) = locked.find_free(range, &mine)? {
+                    return Ok(free);
+                }
+                run::sweep_held(self.scene.dirs, locked)?;
+                locked.find_free(range, &mine)?.map_or_else(|| Err(locked.exhausted(range)?), Ok)
+            }
             None => {
                 let attached = attachment::list(self.scene.dirs, network.name())?;
                 let theirs = attached.iter().flat_map(|attachment| &attachment.addresses).map(IpNet::addr);
@@ -88,8 +83,4 @@ impl Planner<'_> {
     fn has(&self, network: &Network, address: IpNet) -> bool {
         self.on(network).any(|other| other.addr() == address.addr())
     }
-}
-
-fn with_prefix(address: IpAddr, range: &Range) -> Result<IpNet> {
-    IpNet::new(address, range.subnet.prefix_len()).map_err(|error| Error::new(error.to_string()))
 }

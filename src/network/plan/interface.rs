@@ -73,6 +73,8 @@ impl Planner<'_> {
         self.groups.push(Group { steps: vec![step], attachment: Some(attachment), zone: None });
         let mut interior = Interior::new(name, index, &mut self.planned.inside);
         wish.mac.map_or(Ok(()), |mac| interior.set_mac(mac))?;
+        // Where the other container has made this end.
+        interior.adjust(wish.mtu, wish.txqlen)?;
         self.inside(wish, name, index, &layer3)
     }
 

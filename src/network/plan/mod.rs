@@ -130,7 +130,7 @@ pub fn plan(request: &Request, scene: Scene) -> Result<Planned> {
     if !scene.look {
         return Ok(planner.planned);
     }
-    planner.look_at_joined()?;
+    planner.look_at_joined(!request.interfaces.is_empty())?;
     planner.lock(request)?;
     for (i, (interface, name)) in request.interfaces.iter().zip(&names).enumerate() {
         planner
@@ -168,8 +168,8 @@ impl Planner<'_> {
     }
 
     /// The interfaces of a namespace that is joined: their names and numbers are taken.
-    fn look_at_joined(&mut self) -> Result<()> {
-        let Some(path) = self.scene.joined else { return Ok(()) };
+    fn look_at_joined(&mut self, has_interfaces: bool) -> Result<()> {
+        let Some(path) = self.scene.joined.filter(|_| has_interfaces) else { return Ok(()) };
         let what = || format!("network: open network namespace {}", path.display());
         let netns = File::open(path).context(what)?;
         let links = link::list(&Socket::open_in(netns.as_fd()).context(what)?)?;
@@ -200,17 +200,17 @@ impl Planner<'_> {
         for mut group in self.groups {
             // What is known of it is whole only now.
             if let Some(attachment) = group.attachment {
-                self.planned.first.push(Step::Lease(Box::new(attachment.clone())));
-                if attachment.host_end.is_some() {
+                let network = self.networks.get(&attachment.network).cloned().map(Box::new);
+                self.planned.first.push(Step::Lease { attachment: Box::new(attachment.clone()), network });
+                if let Some(zone) = group.zone {
                     let endpoint = filter::endpoint(&attachment);
-                    if let Some(zone) = group.zone {
-                        // Whether the zone is there already is known only then.
-                        let words =
-                            firewall::words(&zone, true, &endpoint).map_err(|error| error.context("network"))?;
-                        group.steps.push(Step::Filter { zone: Box::new(zone), endpoint: Box::new(endpoint), words });
-                    }
+                    // Whether the zone is there already is known only then.
+                    let words = firewall::words(&zone, true, &endpoint).map_err(|error| error.context("network"))?;
+                    group.steps.push(Step::Filter { zone: Box::new(zone), endpoint: Box::new(endpoint), words });
                 }
-                group.steps.push(Step::Tell(attachment.network.clone()));
+                if self.networks.contains_key(&attachment.network) {
+                    group.steps.push(Step::Tell(attachment.network.clone()));
+                }
                 self.planned.attachments.push(attachment);
             }
             self.planned.attach.append(&mut group.steps);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Planner;
 use crate::network::ports;
-use crate::network::request::{Publish, Request};
+use crate::network::request::Request;
 use crate::{Error, Result};
 
 impl Planner<'_> {
@@ -13,7 +13,7 @@ impl Planner<'_> {
     pub(super) fn publish(&mut self, request: &Request) -> Result<()> {
         for (i, publish) in request.publish.iter().enumerate() {
             let field = |error: Error| error.context(format!("network: publish[{i}] ({publish})"));
-            if let Some(other) = request.publish[..i].iter().find(|other| overlap(other, publish)) {
+            if let Some(other) = request.publish[..i].iter().find(|other| other.overlaps(publish)) {
                 return Err(field(Error::invalid(format!(
                     "{other} is published as well; a port of the host leads to one place"
                 ))));
@@ -23,9 +23,10 @@ impl Planner<'_> {
                 if publish.address.is_some_and(|address| address.is_ipv4() != ipv4) {
                     continue;
                 }
-                let reached = self.groups.iter_mut().filter_map(|group| group.attachment.as_mut());
-                let mut reached =
-                    reached.filter(|attachment| attachment.host_end.is_some() && attachment.address(ipv4).is_some());
+                // Only where the packet filter is nfrun's: not by a link, nor on somebody else's bridge.
+                let filtered = self.groups.iter_mut().filter(|group| group.zone.is_some());
+                let reached = filtered.filter_map(|group| group.attachment.as_mut());
+                let mut reached = reached.filter(|attachment| attachment.address(ipv4).is_some());
                 if let Some(attachment) = reached.next() {
                     led = true;
                     if !attachment.publish.contains(publish) {
@@ -40,7 +41,7 @@ impl Planner<'_> {
                     None => "",
                 };
                 return Err(field(Error::invalid(format!(
-                    "no interface of the container has an address {family}that the host leads to: it takes one on a bridge, or a ptp"
+                    "no interface of the container has an address {family}that the host leads to: it takes one on a bridge that nfrun manages, or a ptp"
                 ))));
             }
         }
@@ -50,10 +51,4 @@ impl Planner<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether two name one port of the host's.
-fn overlap(a: &Publish, b: &Publish) -> bool {
-    let addresses = a.address.is_none() || b.address.is_none() || a.address == b.address;
-    a.protocol == b.protocol && addresses && a.host <= b.host_last() && b.host <= a.host_last()
 }
