@@ -253,9 +253,11 @@ fn the_spec_is_runcs_but_for_its_version() {
         let rest =
             |text: &str| text.split('\n').filter(|line| !line.contains("ociVersion")).collect::<Vec<_>>().join("\n");
         // runc before 1.2 lists ambient capabilities that the inheritable ones forbid, of which every run would warn.
-        let (kept, _) = theirs.split_once(",\n\t\t\t\"ambient\"").expect("runc's ambient capabilities");
-        let after = theirs[kept.len()..].split_once(']').expect("their end").1;
-        assert_eq!(rest(&format!("{kept}{after}")), rest(&ours));
+        let theirs = match theirs.split_once(",\n\t\t\t\"ambient\"") {
+            Some((kept, list)) => format!("{kept}{}", list.split_once(']').expect("the list's end").1),
+            None => theirs,
+        };
+        assert_eq!(rest(&theirs), rest(&ours));
         assert!(ours.contains("\t\"ociVersion\": \"1.3.0\",\n"));
     }
 }
