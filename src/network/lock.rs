@@ -17,7 +17,7 @@ use super::definition::{self, Network, NetworkName};
 use super::dirs::Dirs;
 use crate::{Context, Error, Result};
 
-/// How long another's lock is waited for.
+/// How long one process may hold a lock that others wait for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What a file is written under before it has its name. There is but one writer, who holds the lock; what a killed one left is
 /// written over.
@@ -153,25 +153,40 @@ fn make(path: &Path) -> Result<()> {
     made.context(|| format!("make {}", path.display()))
 }
 
-/// Takes a lock, and waits for whoever has it, but not for ever.
+/// Takes a lock, and waits for whoever has it: for as many as come first, but for none of them for ever.
 pub(super) fn flock(file: File, what: &str) -> Result<Flock<File>> {
-    flock_within(file, what, PATIENCE)
+    flock_within(file, what, PATIENCE, holder)
 }
 
-fn flock_within(file: File, what: &str, patience: Duration) -> Result<Flock<File>> {
-    let end = Instant::now() + patience;
+fn flock_within(
+    file: File,
+    what: &str,
+    patience: Duration,
+    mut holder: impl FnMut(&File) -> Option<String>,
+) -> Result<Flock<File>> {
     let mut pause = Duration::from_micros(200);
     let mut file = file;
+    let (mut since, mut held_by) = (Instant::now(), None);
+    let mut look = since + patience / 10;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => return Ok(lock),
             Err((again, Errno::EWOULDBLOCK | Errno::EINTR)) => file = again,
             Err((_, errno)) => return Err(errno).context(|| format!("lock {what}")),
         }
-        if Instant::now() > end {
-            let who = holder(&file).unwrap_or_else(|| "lslocks(8) shows by whom".into());
-            let patience = patience.as_secs();
-            return Err(Error::new(format!("{what} has been locked for {patience} seconds ({who}); end that first")));
+        let now = Instant::now();
+        if now > look {
+            let who = holder(&file);
+            if who != held_by {
+                (since, held_by) = (now, who);
+            } else if now - since >= patience {
+                let who = who.unwrap_or_else(|| "lslocks(8) shows by whom".into());
+                let patience = patience.as_secs();
+                return Err(Error::new(format!(
+                    "{what} has been locked for {patience} seconds ({who}); end that first"
+                )));
+            }
+            look = now + patience / 10;
         }
         // flock(2) knows neither a time limit nor an event.
         std::thread::sleep(pause);
@@ -203,11 +218,18 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         let open = || File::open(&path).unwrap();
         let held = flock(open(), "network n").unwrap();
-        let error = flock_within(open(), "network n", Duration::from_millis(20)).unwrap_err().to_string();
+        let error = flock_within(open(), "network n", Duration::from_millis(20), holder).unwrap_err().to_string();
         let who = format!("network n has been locked for 0 seconds (by process {}, ", std::process::id());
         assert!(error.starts_with(&who) && error.ends_with("); end that first"), "{error}");
+        let mut turns = 0;
+        let in_turn = |_: &File| {
+            turns += 1;
+            Some(format!("by process {}", turns.min(20)))
+        };
+        flock_within(open(), "network n", Duration::from_millis(20), in_turn).unwrap_err();
+        assert!(turns > 20, "as long as it goes from one to the next it is waited for");
         drop(held);
-        assert!(flock_within(open(), "network n", Duration::ZERO).is_ok());
+        assert!(flock_within(open(), "network n", Duration::ZERO, holder).is_ok());
         std::fs::remove_dir(&path).unwrap();
     }
 }
