@@ -1,11 +1,16 @@
-//! A container's state as the JSON document that `state` and `list` print, with runc's keys in runc's order.
+//! A container's state as the JSON document that `state` and `list` print, with runc's keys in runc's order, and behind them what
+//! nfrun alone has.
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::Result;
-use crate::container::Snapshot;
+use crate::container::{Interfaces, Snapshot};
+use crate::network::attachment::Attachment;
+use crate::network::request::{self, Mac, Publish};
+use crate::network::{Ifname, NetworkName};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,6 +25,48 @@ pub(super) struct Document<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: &'a BTreeMap<String, String>,
     owner: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    interfaces: Vec<Interface<'a>>,
+}
+
+/// An interface that nfrun has given the container.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Interface<'a> {
+    Attached(Attached<'a>),
+    /// As it was asked for.
+    Apart(&'a request::Interface),
+}
+
+/// One that the host knows.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Attached<'a> {
+    name: &'a Ifname,
+    network: &'a NetworkName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_interface: Option<&'a Ifname>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mac: Option<Mac>,
+    addresses: &'a [IpNet],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ports: &'a [Publish],
+}
+
+impl<'a> From<&'a Attachment> for Attached<'a> {
+    fn from(attachment: &'a Attachment) -> Self {
+        Self {
+            name: &attachment.interface,
+            network: &attachment.network,
+            host_interface: attachment.host_end.as_ref(),
+            peer: attachment.peer.as_ref().map(|peer| peer.key.as_str()),
+            mac: attachment.mac,
+            addresses: &attachment.addresses,
+            ports: &attachment.publish,
+        }
+    }
 }
 
 impl<'a> From<&'a Snapshot> for Document<'a> {
@@ -34,6 +81,11 @@ impl<'a> From<&'a Snapshot> for Document<'a> {
             created: &snapshot.created,
             annotations: &snapshot.annotations,
             owner: &snapshot.owner,
+            interfaces: {
+                let Interfaces { attached, apart } = &snapshot.interfaces;
+                let attached = attached.iter().map(|attachment| Interface::Attached(attachment.into()));
+                attached.chain(apart.iter().map(Interface::Apart)).collect()
+            },
         }
     }
 }
@@ -61,6 +113,7 @@ pub(super) mod tests {
             created: "2026-11-25T04:12:48.540444813Z".to_owned(),
             owner: "root".to_owned(),
             annotations: BTreeMap::new(),
+            interfaces: Interfaces::default(),
         }
     }
 

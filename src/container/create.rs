@@ -21,6 +21,7 @@ use crate::bundle::{self, Config, Plan};
 use crate::init::hooks::plan::{Document, Hook, List, Pid};
 use crate::init::program::Source;
 use crate::network::Origin;
+use crate::network::request::{Interface, Share};
 use crate::network::run::Connecting;
 use crate::sys::Caller;
 use crate::sys::spawn::Spawned;
@@ -73,8 +74,8 @@ fn make_plan(
     let request = bundle::network::request(&config.bundle, config.spec.annotations().as_ref(), &options.network)?;
     let other = |other: &str| networks::namespace_of(globals, other);
     let spec = bundle::network::adapt(&config.spec, request.as_ref(), other)?;
-    let connect = |request| networks::connect(globals, id, &spec, &request, (takes, look));
-    let connection = request.map(connect).transpose()?;
+    let connect = |request| networks::connect(globals, id, &spec, request, (takes, look));
+    let connection = request.as_ref().map(connect).transpose()?;
     let around = Circumstances {
         id: id.as_str(),
         bundle: &config.bundle,
@@ -92,11 +93,15 @@ fn make_plan(
         listen_fds: Launch::listen_fds(),
     };
     let planned = bundle::create::plan(&spec, &around)?;
-    let networked = connection.map(|connection| -> Result<Networked> {
-        let intents = networks::intents(globals, &spec, &connection.planned)?;
+    let networked = connection.zip(request).map(|(connection, request)| -> Result<Networked> {
+        let intents = networks::intents(globals, networks::joined(&spec), &connection.planned)?;
         let leases = connection.planned.attachments.len();
         let connecting = Connecting::new(globals.networks.clone(), connection.planned.locks, leases);
-        Ok(Networked { intents, connecting })
+        let shares = match &request.share {
+            Some(Share::Container(other)) => Some(other.clone()),
+            _ => None,
+        };
+        Ok(Networked { intents, connecting, apart: request.apart()?, shares })
     });
     Ok((planned, networked.transpose()?))
 }
@@ -107,6 +112,10 @@ struct Networked {
     intents: Vec<Line>,
     /// What carries it out.
     connecting: Connecting,
+    /// The interfaces that are on no network.
+    apart: Vec<Interface>,
+    /// Whose network it shares.
+    shares: Option<String>,
 }
 
 /// A container that is being created. Dropped before its end, it undoes what it has done.
@@ -420,6 +429,7 @@ impl<'a> Creation<'a> {
     fn save(&self, init: &Spawned, program: identity::Program) -> Result<()> {
         let config = serde_json::value::RawValue::from_string(self.config.text.clone())?;
         let annotations = self.config.spec.annotations().clone().unwrap_or_default();
+        let networked = self.networked.as_ref();
         let state = State {
             version: 1,
             id: self.id.to_string(),
@@ -439,6 +449,8 @@ impl<'a> Creation<'a> {
             annotations: annotations.into_iter().collect(),
             start_hooks: self.planned.start_hooks,
             poststart: self.planned.poststart.clone(),
+            apart: networked.map(|networked| networked.apart.clone()).unwrap_or_default(),
+            shares: networked.and_then(|networked| networked.shares.clone()),
             config,
         };
         hand_out(init, self.options.pid_file.as_deref(), self.options.pidfd_socket.as_deref())?;

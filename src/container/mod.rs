@@ -6,6 +6,7 @@ mod agent;
 mod attributes;
 mod capture;
 mod cleanup;
+mod connect;
 mod copy_up;
 mod create;
 mod device_node;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 pub use capture::{CaptureOptions, capture};
 pub use cleanup::{delete, gc};
+pub use connect::{connect, disconnect};
 pub use create::{create, plan};
 pub use events::{Event, events, stats};
 pub use exec::exec;
@@ -50,6 +52,8 @@ pub use store::State as RecordedState;
 pub use update::{Changes, update};
 pub use usage::{Traffic, Used, check_running, usage};
 
+use crate::network::attachment::Attachment;
+use crate::network::request::Interface;
 use crate::{Error, Result};
 
 /// How long another command's lock, a killed process or a freeze is waited for before a command gives up and says why.
@@ -266,4 +270,15 @@ pub struct Snapshot {
     pub owner: String,
     /// The bundle's annotations.
     pub annotations: BTreeMap<String, String>,
+    /// What it has on networks, and of its own.
+    pub interfaces: Interfaces,
+}
+
+/// The interfaces that nfrun has given a container.
+#[derive(Debug, Clone, Default)]
+pub struct Interfaces {
+    /// On networks, and those that lead to the host or another container.
+    pub attached: Vec<Attachment>,
+    /// The others, as they were asked for.
+    pub apart: Vec<Interface>,
 }

@@ -26,8 +26,7 @@ pub fn connect(
     (takes, look): (bool, bool),
 ) -> Result<Connection> {
     let state = globals.root.join(id.as_str());
-    let hostname = spec.hostname().as_deref().filter(|name| !name.is_empty() && *name != id.as_str());
-    let names: Vec<String> = [Some(id.as_str()), hostname].into_iter().flatten().map(str::to_owned).collect();
+    let names = names(id, spec);
     let hosts = state.join("hosts");
     let joined = joined(spec);
     if let Some(path) = joined.filter(|_| look && !request.interfaces.is_empty()) {
@@ -48,8 +47,14 @@ pub fn connect(
     Ok(Connection { planned, files })
 }
 
+/// What the networks' other containers call a container.
+pub fn names(id: &ContainerId, spec: &Spec) -> Vec<String> {
+    let hostname = spec.hostname().as_deref().filter(|name| !name.is_empty() && *name != id.as_str());
+    [Some(id.as_str()), hostname].into_iter().flatten().map(str::to_owned).collect()
+}
+
 /// The network namespace that a spec joins.
-fn joined(spec: &Spec) -> Option<&Path> {
+pub fn joined(spec: &Spec) -> Option<&Path> {
     let namespaces = spec.linux().as_ref()?.namespaces().as_deref()?;
     namespaces.iter().find(|namespace| namespace.typ() == LinuxNamespaceType::Network)?.path().as_deref()
 }
@@ -80,9 +85,8 @@ pub fn namespace_of(globals: &Globals, id: &str) -> Result<PathBuf> {
     find().map_err(|error| error.context(format!("network: share: container:{id}")))
 }
 
-/// What is noted before any of it is made.
-pub fn intents(globals: &Globals, spec: &Spec, planned: &Planned) -> Result<Vec<Line>> {
-    let joined = joined(spec);
+/// What is noted before any of it is made. `joined`: the network namespace, where it goes on without the container.
+pub fn intents(globals: &Globals, joined: Option<&Path>, planned: &Planned) -> Result<Vec<Line>> {
     let mut lines: Vec<Line> = planned
         .attachments
         .iter()

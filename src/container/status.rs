@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use super::store::{self, Directory, Locked, State};
-use super::{ContainerId, Globals, Snapshot, Status, cleanup, identity, processes};
+use super::{ContainerId, Globals, Interfaces, Snapshot, Status, cleanup, identity, processes};
+use crate::network::attachment;
 use crate::{Error, Kind, Result, timestamp, undo};
 
-/// What a container is now.
+/// What a container is now, with its interfaces.
 pub fn state(globals: &Globals, id: &ContainerId) -> Result<Snapshot> {
-    snapshot(globals, id)?.ok_or_else(|| store::no_such_container(id))
+    let mut snapshot = snapshot(globals, id)?.ok_or_else(|| store::no_such_container(id))?;
+    snapshot.interfaces.attached = attachment::of_container(&globals.networks, &globals.root, id.as_str())?;
+    Ok(snapshot)
 }
 
 /// All containers of the root, sorted by id.
@@ -23,7 +26,10 @@ pub fn list(globals: &Globals) -> Result<Vec<Snapshot>> {
     let mut snapshots = Vec::with_capacity(ids.len());
     for id in ids {
         match snapshot(globals, &id) {
-            Ok(found) => snapshots.extend(found),
+            // Those of each cost a look at every network.
+            Ok(found) => {
+                snapshots.extend(found.map(|found| Snapshot { interfaces: Interfaces::default(), ..found }));
+            }
             Err(error) if error.kind() == Kind::NoSuchContainer => {}
             // One unreadable container must not hide the others.
             Err(error) => log::error!("{id}: {error}"),
@@ -69,6 +75,7 @@ fn of_state(directory: &Directory, state: State) -> Snapshot {
         created: state.created,
         owner: owner(directory),
         annotations: state.annotations,
+        interfaces: Interfaces { attached: Vec::new(), apart: state.apart },
     }
 }
 
@@ -85,6 +92,7 @@ fn creating(directory: &Directory, id: &ContainerId) -> Option<Snapshot> {
         created: timestamp::nanoseconds(directory.modified()),
         owner: owner(directory),
         annotations: Default::default(),
+        interfaces: Interfaces::default(),
     })
 }
 

@@ -69,6 +69,12 @@ pub struct State {
     /// The hooks to run at `start`, once the process runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
+    /// Its interfaces that are on no network, as they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<crate::network::request::Interface>,
+    /// The container whose network it shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<String>,
     /// config.json, as it was when the container was created, with what updates have changed of linux.resources.
     pub config: Box<RawValue>,
 }

@@ -120,6 +120,7 @@ impl Locked {
         if let Some(other) = old.as_ref().filter(|other| other.root != attachment.root)
             && !super::sweep::is_gone(&other.root, &other.container)
         {
+            self.unstage();
             let (id, interface, root) = (&other.container, &other.interface, other.root.display());
             let message = format!("network {}: {interface} of a container {id} in {root} is on it", self.name);
             return Err(crate::Error::new(format!("{message}; give this one another id")));

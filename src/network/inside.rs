@@ -1,10 +1,12 @@
-//! What is done inside of a container's network namespace: data, which init carries out from where it is. A request to
-//! rtnetlink is made here and only sent there.
+//! What is done inside of a container's network namespace: data, which init carries out from where it is, or for a container
+//! that runs already the runtime. A request to rtnetlink is made here and only sent there.
 
-use super::netlink::Request;
+use std::os::fd::BorrowedFd;
+
+use super::netlink::{Request, Socket, within};
 use super::request::{Bits, Mac};
 use super::{Address, Ifname, address, offload, qdisc, request, route};
-use crate::{Error, Result};
+use crate::{Context, Error, Result, sys};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,27 @@ pub enum Inside {
         /// What it is called.
         words: String,
     },
+}
+
+/// Does it all in a network namespace.
+pub fn carry_out(list: &[Inside], netns: BorrowedFd) -> Result<()> {
+    within(netns, || {
+        let socket = Socket::open()?;
+        list.iter().try_for_each(|inside| inside.carry_out(&socket))
+    })
+}
+
+impl Inside {
+    fn carry_out(&self, socket: &Socket) -> Result<()> {
+        match self {
+            Self::Send { request, words } => socket.change(Request::again(request)?).context(|| words.clone()),
+            Self::Set { path, value } => std::fs::write(path, value).context(|| format!("write {value} to {path}")),
+            Self::Offload { name, command, on, words } => {
+                let switched = sys::net::switch_offload(name, *command, *on);
+                switched.context(|| format!("switch {words} of {name} {}", if *on { "on" } else { "off" }))
+            }
+        }
+    }
 }
 
 /// An interface inside, by name and number, and what is done with it.

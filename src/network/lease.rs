@@ -70,8 +70,12 @@ impl Locked {
                 return Ok(Leased { address: leased, swept });
             }
             match self.owner(address)? {
-                Some(other) if other == *owner => return Ok(Leased { address: leased, swept }),
+                Some(other) if other == *owner => {
+                    self.unstage();
+                    return Ok(Leased { address: leased, swept });
+                }
                 Some(other) if !is_gone(&other.root, &other.container) => {
+                    self.unstage();
                     let Owner { container, interface, .. } = other;
                     return Err(Error::new(format!("taken by container {container}, {interface}")).context(what()));
                 }

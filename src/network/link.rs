@@ -38,6 +38,9 @@ fn check(text: &str) -> Result<()> {
     Err(Error::invalid(format!("interface name {shown:?}{dots} {wrong}")))
 }
 
+/// The number of the loopback interface in every network namespace.
+pub const LOOPBACK: u32 = 1;
+
 /// An interface's name: 1 to 15 bytes, no space, `/` or `:`, and not `.` or `..`. A `%` is in no name that exists.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

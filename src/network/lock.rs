@@ -87,8 +87,10 @@ impl Locked {
 
     /// Removes the directory where nothing is leased or attached.
     pub(super) fn remove_if_unused(&self) {
-        for name in ["leases", "attached", ""] {
-            let _ = std::fs::remove_dir(self.path.join(name));
+        if ["leases", "attached"].iter().all(|name| is_removed(std::fs::remove_dir(self.path.join(name)))) {
+            // What one that was killed has staged.
+            self.unstage();
+            let _ = std::fs::remove_dir(&self.path);
         }
     }
 
@@ -108,6 +110,12 @@ impl Locked {
             Ok(file.write_all(text)?)
         };
         write().context(|| format!("write {}/{TEMPORARY}", self.path.display()))
+    }
+
+    /// Removes what was staged and gets no name.
+    pub(super) fn unstage(&self) {
+        // One that stays is written over by the next.
+        let _ = self.unlink(TEMPORARY);
     }
 
     /// Gives what was staged its name in a directory of the network's, which is made when it is missing. Where there is one of
@@ -143,6 +151,11 @@ impl AsFd for Locked {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
+}
+
+/// Whether a directory is no more.
+fn is_removed(outcome: std::io::Result<()>) -> bool {
+    outcome.map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |()| true)
 }
 
 /// Makes a network's directory, for its owner alone: what is in it says what the packet filter lets through. What has lain in

@@ -76,6 +76,11 @@ pub fn tell(network: &NetworkName, all: &[Attachment]) -> Result<()> {
     outcome
 }
 
+/// Takes a network out of the hosts file of a container that has left it.
+pub fn forget(network: &NetworkName, hosts: &Path) -> Result<()> {
+    rewrite(hosts, |text| replace(text, network, ""))
+}
+
 /// Changes a file in its place: it is mounted in a container, so another of its name would not be seen there.
 fn rewrite(path: &Path, change: impl FnOnce(&str) -> String) -> Result<()> {
     let attempt = || -> Result<()> {

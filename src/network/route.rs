@@ -1,6 +1,6 @@
 //! Routes and rules of policy routing, as requests to rtnetlink(7): struct rtmsg, struct fib_rule_hdr.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -9,6 +9,9 @@ use super::netlink::{Message, Request, Socket, attribute};
 use super::request::{Route, Rule, everywhere};
 use crate::{Context, Error, Result};
 
+/// Nobody's addresses (RFC 5737, RFC 3849): the way to them is the default route.
+pub const ANYWHERE: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 /// RT_TABLE_MAIN.
 const MAIN: u32 = 254;
 /// RTPROT_STATIC: an administrator made it.

@@ -21,8 +21,6 @@ use super::sweep::is_gone;
 use super::{Address, address, filter, names, qdisc, route, tun};
 use crate::{Context, Error, Result};
 
-/// The way to this address tells the uplink: one that is nobody's (RFC 5737), so that it is the default route's.
-const ANYWHERE: &str = "192.0.2.1";
 /// The longest packet where there is no uplink to go by, and what a VXLAN takes of it: its own headers.
 const DEFAULT_MTU: u32 = 1500;
 const VXLAN_HEADERS: u32 = 50;
@@ -370,8 +368,7 @@ fn make_vxlan(socket: &Socket, bridge: &Bridge, (name, vxlan): (&Ifname, &device
 
 /// The longest packet that the uplink takes.
 fn uplink_mtu(socket: &Socket) -> Result<u32> {
-    let anywhere = ANYWHERE.parse().map_err(|_| Error::new("no address"))?;
-    let Some(index) = route::way_to(socket, anywhere)? else { return Ok(DEFAULT_MTU) };
+    let Some(index) = route::way_to(socket, route::ANYWHERE[0])? else { return Ok(DEFAULT_MTU) };
     Ok(link::by_index(socket, index)?.map_or(DEFAULT_MTU, |link| link.mtu).min(65535))
 }
 

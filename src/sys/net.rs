@@ -172,3 +172,18 @@ pub fn make_tap(
     }
     Ok(())
 }
+
+/// Switches an offload of an interface: SIOCETHTOOL with a struct ethtool_value, ethtool(8).
+pub fn switch_offload(name: &str, command: u32, on: bool) -> nix::Result<()> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let value = [command, u32::from(on)];
+    // struct ifreq: a name of 16 bytes, then a union of 24 that begins with a pointer to the value.
+    let mut request = [0u8; 40];
+    let name = name.as_bytes().get(..15.min(name.len())).unwrap_or_default();
+    request[..name.len()].copy_from_slice(name);
+    request[16..16 + size_of::<usize>()].copy_from_slice(&(value.as_ptr() as usize).to_ne_bytes());
+    // SAFETY: the kernel reads a whole struct ifreq, and the value that it points to; both outlive the call.
+    nix::errno::Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, request.as_mut_ptr()) })?;
+    Ok(())
+}

@@ -1,6 +1,8 @@
 //! `network`: named networks. One file a command, as above; each is one call of `crate::network::definition` and its output.
 
+mod connect;
 mod create;
+mod disconnect;
 mod inspect;
 mod ls;
 mod prune;
@@ -9,7 +11,7 @@ mod rm;
 
 use std::ffi::OsStr;
 
-use super::Group;
+use super::{Call, Group};
 use crate::network::attachment::{self, Attachment};
 use crate::network::sweep::is_gone;
 use crate::network::{Dirs, NetworkName};
@@ -20,8 +22,25 @@ pub(super) static GROUP: Group = Group {
     about: "Make, show and remove named networks.",
     details: "A network is a file of --network-config-dir, in podman's format. Its bridge appears with its first container \
               and goes with its last.",
-    commands: &[&create::COMMAND, &inspect::COMMAND, &ls::COMMAND, &prune::COMMAND, &reload::COMMAND, &rm::COMMAND],
+    commands: &[
+        &connect::COMMAND,
+        &create::COMMAND,
+        &disconnect::COMMAND,
+        &inspect::COMMAND,
+        &ls::COMMAND,
+        &prune::COMMAND,
+        &reload::COMMAND,
+        &rm::COMMAND,
+    ],
 };
+
+/// The two words of a command that takes two: the parser has counted them.
+fn two<'a>(call: &'a Call<'_>) -> Result<[&'a OsStr; 2]> {
+    match call.arguments.words.as_slice() {
+        [network, container] => Ok([network, container]),
+        _ => Err(Error::invalid("expected a network and a container")),
+    }
+}
 
 /// A word as a network's name.
 fn name(word: &OsStr) -> Result<NetworkName> {

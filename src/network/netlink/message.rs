@@ -22,6 +22,14 @@ impl Request {
         Self { bytes }
     }
 
+    /// A request that was finished before, to be sent once more.
+    pub fn again(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() < HEAD {
+            return Err(Error::invalid("a netlink message without its head"));
+        }
+        Ok(Self { bytes: bytes.to_vec() })
+    }
+
     /// struct ifinfomsg: flags and those of them that are to change.
     pub fn link(kind: u16, flags: i32, index: u32, set: u32, change: u32) -> Self {
         let mut header = [0; 16];

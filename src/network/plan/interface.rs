@@ -38,7 +38,9 @@ impl Planner<'_> {
     /// Plans one interface.
     pub(super) fn interface(&mut self, wish: &Interface, name: &Ifname) -> Result<()> {
         if self.scene.joined.is_some() && !wish.rules.is_empty() {
-            return Err(Error::invalid("rules: they would stay in the network namespace that the container joins"));
+            return Err(Error::invalid(
+                "rules: they would outlast the interface, in a network namespace that is there already",
+            ));
         }
         match &wish.kind {
             Kind::Network(network) => {

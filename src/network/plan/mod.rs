@@ -28,6 +28,7 @@ use super::link::{self, Ifname};
 use super::lock;
 use super::netlink::Socket;
 use super::request::Request;
+use super::route;
 use super::run::Choosing;
 use super::step::{Bridge, Step};
 use super::transfer::Origin;
@@ -167,13 +168,17 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The interfaces of a namespace that is joined: their names and numbers are taken.
+    /// The interfaces of a namespace that is joined: their names and numbers are taken, and its default routes stay.
     fn look_at_joined(&mut self, has_interfaces: bool) -> Result<()> {
         let Some(path) = self.scene.joined.filter(|_| has_interfaces) else { return Ok(()) };
         let what = || format!("network: open network namespace {}", path.display());
         let netns = File::open(path).context(what)?;
-        let links = link::list(&Socket::open_in(netns.as_fd()).context(what)?)?;
+        let socket = Socket::open_in(netns.as_fd()).context(what)?;
+        let links = link::list(&socket)?;
         self.taken = links.into_iter().map(|link| Link { index: link.index, name: link.name }).collect();
+        for (has, address) in self.has_default.iter_mut().zip(route::ANYWHERE) {
+            *has = route::way_to(&socket, address)?.is_some();
+        }
         Ok(())
     }
 

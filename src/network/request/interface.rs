@@ -120,6 +120,13 @@ pub enum Kind {
     },
 }
 
+impl Kind {
+    /// Whether it is neither on a network nor known to one, as a ptp and a link are.
+    pub(super) fn is_apart(&self) -> bool {
+        !matches!(self, Self::Network(_) | Self::Ptp | Self::Link { .. })
+    }
+}
+
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $variant:ident = $word:literal $number:literal,)* }) => {
         $(#[$doc])*

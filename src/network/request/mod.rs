@@ -150,6 +150,12 @@ impl Request {
         Ok(())
     }
 
+    /// The interfaces that are on no network, with their names: nothing on the host knows them.
+    pub fn apart(&self) -> Result<Vec<Interface>> {
+        let named = self.interfaces.iter().zip(self.names()?).filter(|(interface, _)| interface.kind.is_apart());
+        Ok(named.map(|(interface, name)| Interface { name: Some(name), ..interface.clone() }).collect())
+    }
+
     /// The interfaces' names, in their order: those without one get the lowest ethN that is free.
     pub fn names(&self) -> Result<Vec<Ifname>> {
         let given: Vec<&Ifname> = self.interfaces.iter().filter_map(|interface| interface.name.as_ref()).collect();
