@@ -48,9 +48,11 @@ build: deps-build ## the static release binary, target/release/nfrun
 	@ln -sfn ../$(TRIPLE)/release/nfrun $(TARGET)/release/nfrun
 	@ls -lL $(TARGET)/release/nfrun
 
-demo: deps-demo build fixtures ## one container, shown from the inside and the outside
+demo: deps-demo build fixtures ## one container, shown from the inside and the outside, and three that are connected
 	$(need_root)
 	NFRUN=$(NFRUN) tests/demo.sh
+	@# Networks are nfrun's alone: another runtime, as of make NFRUN=/usr/sbin/runc demo, has none.
+	! $(NFRUN) --help 2>&1 | grep -qE '^ +network\b' || NFRUN=$(NFRUN) tests/demo-network.sh
 
 # --show-output prints what a test printed after its binary has ended, test by test, so SKIP lines of tests that run
 # at the same time do not mix.
@@ -109,9 +111,9 @@ check: deps-build ## formatting, lints, shell syntax
 	@if command -v g++ > /dev/null; then \
 	  RUSTFLAGS="--cfg fuzzing" $(CARGO) check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir $(TARGET)/fuzz-check; \
 	else echo "skipped: the fuzz targets, for g++ is not installed (.ci/deps fuzz)"; fi
-	@for f in .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/vm/image tests/vm/run tests/vm/guest docs/ci/in-vm benches/lifecycle; do bash -n "$$f"; done
+	@for f in .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/demo-network.sh tests/demo-say.sh tests/vm/image tests/vm/run tests/vm/guest docs/ci/in-vm benches/lifecycle; do bash -n "$$f"; done
 	@if command -v shellcheck > /dev/null; then \
-	  shellcheck .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/vm/image tests/vm/run tests/vm/guest docs/ci/in-vm benches/lifecycle; \
+	  shellcheck .ci/run .ci/deps rootfs-fixtures/build rootfs-fixtures/*.recipe tests/demo.sh tests/demo-network.sh tests/demo-say.sh tests/vm/image tests/vm/run tests/vm/guest docs/ci/in-vm benches/lifecycle; \
 	else echo "skipped: shellcheck is not installed"; fi
 
 fixtures: deps-fixtures ## root filesystems from Debian packages, in rootfs-fixtures/built

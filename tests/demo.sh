@@ -38,15 +38,8 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# What is said.
-heading() { printf '\n== %s\n' "$*"; }
-shown() { sed 's/^/   /'; }
-row() { printf '   %-34s %s\n' "$1" "$2"; }
-fail() { echo "   NOT SO: $*" >&2; exit 1; }
-# is WHAT VALUE WANT: shows a value, and ends the demo when it is not the one that is claimed.
-is() { row "$1" "$2"; [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"; }
-# holds WHAT VALUE CONDITION...: the same for a condition.
-holds() { local what=$1 value=$2; shift 2; row "$what" "$value"; "$@" || fail "$what: $value"; }
+# shellcheck source=tests/demo-say.sh
+. tests/demo-say.sh
 differs() { [ "$1" != "$2" ]; }
 contains() { [[ $1 == *"$2"* ]]; }
 gone() { [ ! -e "$1" ]; }
