@@ -120,7 +120,8 @@ fn a_published_port_is_reached() {
     let page = "mkdir -p /tmp/www; echo hello from inside > /tmp/www/index.html; exec httpd -f -p 80 -h /tmp/www";
     let options = ["--detach", "--name", "web", "--network", network, "--publish", "8082:80"];
     let run = p.podman(&p.words("run", &options, &["busybox"], &["sh", "-c", page]));
-    if run.code != 0 && run.stderr.contains("No external interface") {
+    // It copies the routes of the host's uplink, or of whatever it takes for that.
+    if run.code != 0 && ["No external interface", "route(s) in guest"].iter().any(|words| run.stderr.contains(words)) {
         skip!("pasta wants a host that is connected");
     }
     run.ok();

@@ -240,7 +240,8 @@ fn an_interrupted_file_is_whole_and_the_interface_is_as_before() {
     host.sh("ping -f -c 2000 -s 1000 -W 20 192.0.2.1 > /dev/null");
     capture.signal(SIGINT);
     let [captured, received, dropped] = capture.end();
-    assert_eq!(captured + dropped, received);
+    // What comes between the last look and the count is received and not captured.
+    assert!((captured + dropped..captured + dropped + 10).contains(&received), "{captured} {dropped} {received}");
     assert!(captured >= 4000, "{captured}");
     let blocks = host.blocks("cut.pcapng");
     let packets = blocks[1].as_array().unwrap();
