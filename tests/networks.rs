@@ -469,3 +469,90 @@ fn a_plan_shows_what_would_be_done_and_does_nothing() {
     }
     assert_eq!(host.traces(), before);
 }
+
+/// No kernel of a cloud has sockets of SCTP: the first packet of an association is sent and received as it is.
+#[test]
+fn sctp_is_published_too() {
+    needs_veth!();
+    let host = Host::new();
+    host.outside();
+    host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
+    host.run("a", &["--network", "nf0", "--publish", "9100:3868/sctp"]);
+    let receive = "import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)
+open('/run/ready', 'w').close()
+packet, peer = s.recvfrom(200)
+print(peer[0], struct.unpack('!HH', packet[20:24])[1])";
+    let send = "import socket, struct
+def crc(data):
+    c = 0xffffffff
+    for byte in data:
+        c ^= byte
+        for _ in range(8): c = c >> 1 ^ (0x82f63b78 if c & 1 else 0)
+    return struct.pack('<I', c ^ 0xffffffff)
+head, init = struct.pack('!HHI', 5000, 9100, 0), struct.pack('!BBHIIHHI', 1, 0, 20, 7, 65536, 1, 1, 1)
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)
+s.sendto(head + crc(head + bytes(4) + init) + init, ('192.0.2.1', 0))";
+    let pid = host.pid("a");
+    let script = format!(
+        "mkfifo /run/ready; nsenter -t {pid} -n timeout 20 python3 -c \"{receive}\" > /run/received & read -r _ < /run/ready || true
+         ip netns exec outside python3 -c \"{send}\"; wait; cat /run/received"
+    );
+    assert_eq!(host.sh(&script).trim(), "192.0.2.2 3868");
+}
+
+#[test]
+fn a_container_of_a_user_namespace_of_its_own_is_connected_as_any() {
+    needs_veth!();
+    let host = Host::new();
+    host.outside();
+    host.make(&["nf0", "--subnet", "10.88.0.0/24", "--subnet", "fd00:88::/64", "--ipv6"]);
+    let bundle = host.bundle("sleep 1000", |config| {
+        let namespaces = &mut config["linux"]["namespaces"];
+        common::bundle::push(namespaces, common::json!({"type": "user"}));
+        for list in ["uidMappings", "gidMappings"] {
+            config["linux"][list] = common::json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        }
+    });
+    // Its root may make no mount points in a rootfs of the host's root.
+    for name in ["hosts", "hostname", "resolv.conf"] {
+        std::fs::write(bundle.join("rootfs/etc").join(name), "").unwrap();
+    }
+    host.try_run_bundle(
+        &bundle,
+        "a",
+        &["--network", "nf0,tx-checksum=off,sysctl.ipv4.rp_filter=2", "--publish", "8080:80"],
+    )
+    .ok();
+    host.run("b", &["--network", "nf0"]);
+    host.serve("a", "tcp", 80);
+    host.serve("outside", "tcp", 7000);
+    assert!(host.ask("outside", "tcp", "192.0.2.1", 8080).is_some());
+    assert_eq!(host.ask("a", "tcp", "192.0.2.2", 7000).as_deref(), Some("192.0.2.1"));
+    assert_eq!(host.exec("b", "ping -c 1 -W 5 a").code, 0, "by name");
+    assert_eq!(host.exec("a", "ping -c 1 -W 5 b").code, 0, "by name");
+    host.make(&["nf1", "--subnet", "10.89.0.0/24"]);
+    host.network(&["connect", "nf1", "a"]).ok();
+    assert_eq!(host.exec("a", "ping -c 1 -W 5 10.89.0.1").code, 0, "connected later");
+}
+
+#[test]
+fn the_longest_packet_is_that_of_the_uplinks_route() {
+    needs_veth!();
+    let host = Host::new();
+    host.outside();
+    host.sh("ip link set up0 mtu 1450 && ip -n outside link set eth0 mtu 1400 && ip route change default via 192.0.2.2 mtu 1400");
+    host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
+    host.make(&["nf1", "--subnet", "10.89.0.0/24", "--mtu", "1300"]);
+    host.run("a", &["--network", "nf0", "--network", "nf1", "--network", "ptp,ip=10.99.0.2"]);
+    let mtu = |name: &str| host.exec("a", &format!("cat /sys/class/net/{name}/mtu")).ok().trim().to_owned();
+    assert_eq!((mtu("eth0"), mtu("eth1"), mtu("eth2")), ("1400".into(), "1300".into(), "1400".into()));
+    let pid = host.pid("a");
+    let ping = |size: u32| {
+        let script = format!("nsenter -t {pid} -n ping -M do -c 1 -W 5 -s {size} 192.0.2.2");
+        host.try_sh(&script).code == 0
+    };
+    // 20 bytes of IP and 8 of ICMP come before what is said.
+    assert!(ping(1400 - 28), "what the uplink takes leaves in one piece");
+    assert!(!ping(1400 - 27), "and nothing longer");
+}

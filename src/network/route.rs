@@ -9,9 +9,10 @@ use super::netlink::{Message, Request, Socket, attribute};
 use super::request::{Route, Rule, everywhere};
 use crate::{Context, Error, Result};
 
-/// Nobody's addresses (RFC 5737, RFC 3849): the way to them is the default route.
+/// Addresses that are nobody's, since nobody has been given their ranges (RFC 1112, RFC 4291): the way to them is the default
+/// route. Those for documentation are in use in many a laboratory.
 pub const ANYWHERE: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
+    [IpAddr::V4(Ipv4Addr::new(240, 0, 0, 1)), IpAddr::V6(Ipv6Addr::new(0x4000, 0, 0, 0, 0, 0, 0, 1))];
 /// RT_TABLE_MAIN.
 const MAIN: u32 = 254;
 /// RTPROT_STATIC: an administrator made it.
@@ -111,24 +112,37 @@ pub fn add_rule(rule: &Rule, incoming: &str) -> Result<Vec<Request>> {
     rule.families()?.into_iter().map(request).collect()
 }
 
-/// The number of the interface by which packets to an address leave, and the longest packet where the route bounds it;
-/// None where there is no way: RTM_GETROUTE, as `ip route get`.
-pub fn way_to(socket: &Socket, to: IpAddr) -> Result<Option<u32>> {
+/// How packets to an address leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// The number of the interface.
+    pub index: u32,
+    /// The longest packet, where the route bounds it.
+    pub mtu: Option<u32>,
+}
+
+/// How packets to an address leave; None where there is no way: RTM_GETROUTE, as `ip route get`.
+pub fn way_to(socket: &Socket, to: IpAddr) -> Result<Option<Way>> {
     let ipv4 = to.is_ipv4();
     let header = [family(ipv4), if ipv4 { 32 } else { 128 }, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let mut request = Request::new(libc::RTM_GETROUTE, libc::NLM_F_ACK, &header);
     request.attribute(libc::RTA_DST, &octets(&to))?;
-    let mut found = None;
+    let (mut index, mut mtu) = (None, None);
     let asked = socket.ask(request, |message: &Message| {
         for (kind, value) in attribute::parse(message.body.get(12..).unwrap_or_default())? {
-            if kind == libc::RTA_OIF {
-                found = Some(attribute::number(value)?);
+            match kind {
+                libc::RTA_OIF => index = Some(attribute::number(value)?),
+                libc::RTA_METRICS => {
+                    let found = attribute::parse(value)?.into_iter().find(|(metric, _)| *metric == METRIC_MTU);
+                    mtu = found.map(|(_, value)| attribute::number(value)).transpose()?;
+                }
+                _ => {}
             }
         }
         Ok(())
     });
     match asked {
-        Ok(()) => Ok(found),
+        Ok(()) => Ok(index.map(|index| Way { index, mtu })),
         Err(error) if is_no_way(&error) => Ok(None),
         Err(error) => Err(error).context(|| format!("look for the route to {to}")),
     }

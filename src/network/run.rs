@@ -368,8 +368,9 @@ fn make_vxlan(socket: &Socket, bridge: &Bridge, (name, vxlan): (&Ifname, &device
 
 /// The longest packet that the uplink takes.
 fn uplink_mtu(socket: &Socket) -> Result<u32> {
-    let Some(index) = route::way_to(socket, route::ANYWHERE[0])? else { return Ok(DEFAULT_MTU) };
-    Ok(link::by_index(socket, index)?.map_or(DEFAULT_MTU, |link| link.mtu).min(65535))
+    let Some(way) = route::way_to(socket, route::ANYWHERE[0])? else { return Ok(DEFAULT_MTU) };
+    let of_link = link::by_index(socket, way.index)?.map_or(DEFAULT_MTU, |link| link.mtu);
+    Ok(way.mtu.unwrap_or(of_link).min(of_link).min(65535))
 }
 
 /// Takes a container's interface off its network, whatever of it was made: its file, its leases, what the filter has for

@@ -17,8 +17,6 @@ use crate::{Context, Error, Result};
 
 /// struct nfgenmsg.
 const HEAD: usize = 4;
-/// Where the host's default routes lead: addresses of documentation, which nobody has.
-const ELSEWHERE: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 
 /// A chain that forwarded packets come to, in a table that is not ours.
 #[derive(Debug)]
@@ -272,9 +270,9 @@ fn is_drop(immediate: &Expression) -> bool {
 fn uplinks() -> Result<Vec<String>> {
     let socket = Socket::open()?;
     let mut names = Vec::new();
-    for address in ELSEWHERE.iter().filter_map(|address| address.parse().ok()) {
-        let Some(index) = route::way_to(&socket, address)? else { continue };
-        names.extend(link::by_index(&socket, index)?.map(|link| link.name).filter(|name| !names.contains(name)));
+    for address in route::ANYWHERE {
+        let Some(way) = route::way_to(&socket, address)? else { continue };
+        names.extend(link::by_index(&socket, way.index)?.map(|link| link.name).filter(|name| !names.contains(name)));
     }
     Ok(names)
 }
