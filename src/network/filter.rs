@@ -45,7 +45,9 @@ pub fn detach(dirs: &Dirs, attachment: &Attachment, is_last: bool) -> Result<()>
     let seen = firewall.detach(&endpoint, zone.as_ref(), memory.read()?, || wanted(dirs))?;
     memory.write(seen.as_ref())?;
     drop(memory);
-    forget(&firewall, &endpoint.publish, &endpoint.addresses)
+    forget(&firewall, &endpoint.publish, &endpoint.addresses)?;
+    firewall.leave();
+    Ok(())
 }
 
 /// Puts back what another took from the filter: `network reload`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect,
-    listen, recvmsg, sendmsg, setsockopt, socket, sockopt,
+    listen, recvmsg, sendmsg, setsockopt, socket, socketpair, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -110,6 +110,18 @@ pub fn receive_word(socket: BorrowedFd) -> nix::Result<(Option<u8>, Option<Owned
     let mut word = [0];
     let (length, fd) = receive(socket, &mut word)?;
     Ok(((length > 0).then_some(word[0]), fd))
+}
+
+/// Closes a descriptor without waiting for what the kernel does at its end: it goes with a socket that holds itself in a
+/// message, which the kernel finds and ends in a thread of its own (unix(7), SCM_RIGHTS; since Linux 6.9, before that here).
+pub fn close_aside(fd: OwnedFd) -> nix::Result<()> {
+    let (one, other) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    let rights = [other.as_raw_fd(), fd.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&rights)];
+    sendmsg::<()>(one.as_raw_fd(), &[IoSlice::new(b"x")], &control, MsgFlags::MSG_NOSIGNAL, None)?;
+    // Before the pair, at whose end the kernel begins: the last hold on it must not be this process's.
+    drop(fd);
+    Ok(())
 }
 
 fn receive(socket: BorrowedFd, text: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {

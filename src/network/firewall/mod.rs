@@ -322,6 +322,12 @@ impl Firewall {
         self.rebuild(&Wanted::default()).map(|_| ())
     }
 
+    /// Lets go of it after something was removed: the kernel has closing wait for the removed things' end, 7 ms and more, in
+    /// which nobody else has any interest.
+    pub fn leave(self) {
+        self.socket.close_aside();
+    }
+
     /// Whether nobody changed anything since; then all is as the last change left it.
     pub fn is_as_seen(&self, seen: &Seen) -> Result<bool> {
         Ok(seen.netns == self.netns && self.generation()? == seen.generation)

@@ -48,6 +48,12 @@ impl Socket {
         within(netns, Self::open)
     }
 
+    /// Closes it without waiting for what the kernel does then.
+    pub fn close_aside(self) {
+        // Where that cannot be had it is closed like any other.
+        let _ = sys::net::close_aside(self.fd);
+    }
+
     /// Sends a request that changes something, and waits for its acknowledgement.
     pub fn change(&self, request: Request) -> Result<()> {
         self.converse(request, |_| Ok(()))
