@@ -34,8 +34,8 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 # Run as root, and say so in words rather than by the first mount that fails.
 need_root = @[ "$$(id -u)" = 0 ] || { echo "make $@ runs containers, so it needs root: become root and run it again" >&2; exit 1; }
 
-.PHONY: help build demo test test-vm vm test-hosts fuzz bench check fixtures install uninstall clean clean-fixtures \
-        deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench
+.PHONY: help build demo test test-vm vm test-hosts fuzz bench bench-network check fixtures install uninstall clean clean-fixtures \
+        deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench deps-bench-network
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,10 @@ bench: deps-bench build ## lifecycle benches against Debian's runc and crun
 	$(need_root)
 	NFRUN=$(NFRUN) OUT=$(TARGET)/bench benches/lifecycle
 
+bench-network: deps-bench-network build fixtures ## what connecting costs and carries, against CNI, netavark and bare netlink
+	$(need_root)
+	NFRUN=$(NFRUN) benches/network --json $(TARGET)/bench-network.json
+
 # The init program is a package of its own (freestanding, so no test targets to lint); --release because its panic
 # strategy is the release build's.
 INIT := $(wildcard src/init/Cargo.toml)
@@ -151,5 +155,5 @@ clean: ## what cargo made
 clean-fixtures: ## the root filesystems; the next test run makes them anew
 	rm -rf --one-file-system rootfs-fixtures/built
 
-deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench: deps-%:
+deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench deps-bench-network: deps-%:
 	@.ci/deps $*

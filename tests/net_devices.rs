@@ -103,6 +103,8 @@ impl Host {
                 .as_array()
                 .unwrap()
                 .iter()
+                // The kernel gives an address of the link by itself, some time after the interface is up.
+                .filter(|a| !a["local"].as_str().is_some_and(|address| address.starts_with("fe80:")))
                 // Whose life goes by while we look is told by its sort alone.
                 .map(|a| {
                     let lives =

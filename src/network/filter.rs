@@ -32,7 +32,9 @@ pub fn attach(dirs: &Dirs, zone: &Zone, endpoint: &Endpoint, is_new: bool) -> Re
     let seen = firewall.attach(zone, is_new, endpoint, memory.read()?, || wanted(dirs))?;
     memory.write(seen.as_ref())?;
     drop(memory);
-    forget(&firewall, &endpoint.publish, &[])
+    forget(&firewall, &endpoint.publish, &[])?;
+    firewall.leave();
+    Ok(())
 }
 
 /// Takes from the filter what it has for an interface, and its zone with the last one.
@@ -56,7 +58,9 @@ pub fn reload(dirs: &Dirs) -> Result<()> {
         return Ok(());
     }
     let mut memory = memory(dirs)?;
-    let seen = Firewall::open()?.rebuild(&wanted(dirs)?)?;
+    let firewall = Firewall::open()?;
+    let seen = firewall.rebuild(&wanted(dirs)?)?;
+    firewall.leave();
     memory.write(Some(&seen))
 }
 

@@ -189,7 +189,6 @@ impl Planner<'_> {
         // Those that its network brings return in any case.
         let brings = self.around.network.is_some_and(|connection| !connection.planned.moves.is_empty());
         let leaves_links = devices.as_ref().is_some_and(|devices| !devices.returned) && !brings;
-        self.connect(devices.map(|devices| devices.links).unwrap_or_default(), &mut draft, &mut stops)?;
         let score = user::plan::score(process)?;
         let own_user = self.namespaces.has(libc::CLONE_NEWUSER);
         let (limits, limits_by_runtime) = process::share_limits(process, own_user)?;
@@ -197,7 +196,8 @@ impl Planner<'_> {
             user::plan::set_score(score, &mut draft)?;
         }
         let surroundings = self.surroundings(process, limits, labels)?;
-        self.root(process, place.as_ref(), &surroundings.environment, &mut draft, &mut stops)?;
+        let links = devices.map(|devices| devices.links).unwrap_or_default();
+        self.root(process, place.as_ref(), (links, &surroundings.environment), &mut draft, &mut stops)?;
         surroundings.prepare(process, self.around.waits, &mut draft)?;
         surroundings.find(process, &mut draft)?;
         draft.step(control::step::Step::AwaitRuntime {});
@@ -260,19 +260,23 @@ impl Planner<'_> {
         between.push((loaded, RuntimeStep::ServeAgent));
     }
 
-    /// What the runtime does once init is in its network namespace, and what init does then: interfaces are made and moved
-    /// before anything is said of them.
+    /// What the runtime does with init's network namespace, and what init does then: interfaces are made and moved before
+    /// anything is said of them. Where init was born into that, they are made while it does all that comes before.
     fn connect(&self, devices: Vec<Origin>, draft: &mut Draft, stops: &mut Stops) -> Result<()> {
         let made = self.around.network.map(|connection| &connection.planned);
         let mut steps: Vec<_> =
             made.iter().flat_map(|planned| planned.attach.iter().cloned().map(RuntimeStep::Connect)).collect();
+        let connects = !steps.is_empty();
+        if self.namespaces.at_clone() & libc::CLONE_NEWNET as u64 != 0 {
+            stops.meanwhile(std::mem::take(&mut steps));
+        }
         let moves = made.iter().flat_map(|planned| &planned.moves).cloned().chain(devices);
         let moves: Vec<_> = moves.map(RuntimeStep::MoveLink).collect();
         if !moves.is_empty() {
             steps.push(RuntimeStep::HoldNetwork);
             steps.extend(moves);
         }
-        if !steps.is_empty() {
+        if connects || !steps.is_empty() {
             draft.step(control::step::Step::AwaitRuntime {});
             stops.add(draft, steps);
         }

@@ -15,6 +15,7 @@ use crate::init::lsm::plan::mount_label;
 use crate::init::namespaces::plan as namespaces;
 use crate::init::program::Draft;
 use crate::init::{control, devices, mounts, paths, rootfs, sysctls, terminal};
+use crate::network::Origin;
 use crate::sys::Caller;
 use crate::{Error, Result, cgroup};
 
@@ -24,7 +25,7 @@ impl Planner<'_> {
         &self,
         process: &Process,
         place: Option<&cgroup::Place>,
-        environment: &[CString],
+        (links, environment): (Vec<Origin>, &[CString]),
         draft: &mut Draft,
         stops: &mut Stops,
     ) -> Result<()> {
@@ -34,11 +35,9 @@ impl Planner<'_> {
         let hostname = self.spec.hostname().as_deref();
         let domainname = self.spec.domainname().as_deref();
         namespaces::name_host(&self.namespaces, hostname, domainname, draft)?;
-        let none = HashMap::new();
         self.refuse_sysctls_of_the_host()?;
-        sysctls::plan::set(linux.sysctl().as_ref().unwrap_or(&none), &self.namespaces, draft)?;
         if !self.namespaces.has(libc::CLONE_NEWNS) {
-            self.hooks_before_the_root(environment, draft, stops)?;
+            self.before_the_root(links, environment, draft, stops)?;
             return self.chroot(process, draft);
         }
         let root = self.spec.root().as_ref();
@@ -90,12 +89,27 @@ impl Planner<'_> {
             terminal::plan::open(process, true, draft)?;
         }
         paths::plan::prepare(masked, draft);
-        self.hooks_before_the_root(environment, draft, stops)?;
+        self.before_the_root(links, environment, draft, stops)?;
         root.enter(draft)?;
         self.working_directory(process, draft)?;
         paths::plan::hide(masked, read_only, draft)?;
         root.seal(draft);
         Ok(())
+    }
+
+    /// What needs the host's files once more: the network, which the runtime has connected meanwhile, settings, which may
+    /// name its interfaces, and hooks.
+    fn before_the_root(
+        &self,
+        links: Vec<Origin>,
+        environment: &[CString],
+        draft: &mut Draft,
+        stops: &mut Stops,
+    ) -> Result<()> {
+        self.connect(links, draft, stops)?;
+        let none = HashMap::new();
+        sysctls::plan::set(self.linux.sysctl().as_ref().unwrap_or(&none), &self.namespaces, draft)?;
+        self.hooks_before_the_root(environment, draft, stops)
     }
 
     /// The hooks for which everything is mounted and the host's files can still be reached: those of the runtime while

@@ -9,6 +9,8 @@ use crate::init::program::Draft;
 pub(super) struct Stops {
     /// At init's first step, before it has become anything.
     at_once: Vec<RuntimeStep>,
+    /// While init does its first steps.
+    meanwhile: Vec<RuntimeStep>,
     stops: Vec<Stop>,
 }
 
@@ -32,19 +34,26 @@ impl Stops {
         self.at_once = meanwhile;
     }
 
+    /// Has the runtime do this as soon as init is there, which does not wait for it but at the next stop.
+    pub(super) fn meanwhile(&mut self, steps: Vec<RuntimeStep>) {
+        self.meanwhile = steps;
+    }
+
     /// The runtime's steps while init does its own: after how many of init's each comes.
     pub(super) fn order(self, forks: bool, late_maps: Option<(&IdMaps, usize)>) -> Vec<(usize, RuntimeStep)> {
         let mut between = vec![(0, RuntimeStep::Record)];
-        let mut add = |after, meanwhile: Vec<RuntimeStep>| {
+        let stop = |between: &mut Vec<_>, after, meanwhile: Vec<RuntimeStep>| {
             between.push((after, RuntimeStep::AwaitInit));
             between.extend(meanwhile.into_iter().map(|step| (after, step)));
             between.push((after, RuntimeStep::Release));
         };
-        if !self.at_once.is_empty() {
-            add(1, self.at_once);
+        let waits_at_once = !self.at_once.is_empty();
+        if waits_at_once {
+            stop(&mut between, 1, self.at_once);
         }
+        between.extend(self.meanwhile.into_iter().map(|step| (usize::from(waits_at_once), step)));
         if let Some((maps, after)) = late_maps {
-            add(after, vec![RuntimeStep::MapIds(maps.clone())]);
+            stop(&mut between, after, vec![RuntimeStep::MapIds(maps.clone())]);
         }
         // Init may have gone on as another process since it was recorded.
         let mut unrecorded = forks;
@@ -52,7 +61,7 @@ impl Stops {
             if std::mem::take(&mut unrecorded) {
                 meanwhile.insert(0, RuntimeStep::Record);
             }
-            add(after, meanwhile);
+            stop(&mut between, after, meanwhile);
         }
         between
     }

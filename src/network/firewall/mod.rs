@@ -6,6 +6,7 @@
 //! holds only if nobody else's came between (`seen`); where one did, the table is written anew, whole, from what the caller
 //! says there is.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 
@@ -128,6 +129,8 @@ const TRIES: u32 = 20;
 pub struct Firewall {
     socket: Socket,
     netns: u64,
+    /// Whether a transaction has removed something.
+    removed: Cell<bool>,
 }
 
 impl Firewall {
@@ -135,7 +138,7 @@ impl Firewall {
     pub fn open() -> Result<Self> {
         let netns = std::fs::metadata("/proc/thread-self/ns/net").context(|| "look at /proc/thread-self/ns/net")?.ino();
         let socket = Socket::open_protocol(SockProtocol::NetlinkNetFilter).context(|| "open the packet filter")?;
-        Ok(Self { socket, netns })
+        Ok(Self { socket, netns, removed: Cell::new(false) })
     }
 
     /// Adds an endpoint, and its zone where that is new. `seen` is what the last change returned, None when it is not
@@ -248,6 +251,7 @@ impl Firewall {
         let mut batch = Batch::default();
         // What cannot be put in (an address is missing) was not put in.
         let Ok(contents) = contents::of_endpoint(endpoint) else { return Ok(None) };
+        self.removed.set(true);
         batch.put(About::Endpoint(&endpoint.key), contents.take(INET)?);
         if let Some(port) = port {
             batch.put(About::Bridge, contents::of_bridged(endpoint, port)?.take(BRIDGE)?);
@@ -294,6 +298,7 @@ impl Firewall {
             if batch.is_empty() {
                 return Ok(seen);
             }
+            self.removed.set(true);
             match self.commit(batch, generation) {
                 Ok(generation) => {
                     seen.generation = generation;
@@ -322,10 +327,12 @@ impl Firewall {
         self.rebuild(&Wanted::default()).map(|_| ())
     }
 
-    /// Lets go of it after something was removed: the kernel has closing wait for the removed things' end, 7 ms and more, in
-    /// which nobody else has any interest.
+    /// Lets go of it. Where something was removed the kernel has closing wait for the removed things' end, 7 ms and more, in
+    /// which nobody has any interest.
     pub fn leave(self) {
-        self.socket.close_aside();
+        if self.removed.get() {
+            self.socket.close_aside();
+        }
     }
 
     /// Whether nobody changed anything since; then all is as the last change left it.
