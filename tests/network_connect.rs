@@ -97,6 +97,24 @@ fn a_network_on_one_of_the_hosts_interfaces_is_joined_and_left() {
 }
 
 #[test]
+fn links_and_ptps_are_left_by_the_name_of_their_kind() {
+    needs_veth!();
+    let host = Host::new();
+    let before = host.traces();
+    host.run("a", &["--network", "link:b:l0,name=l0,ip=10.7.0.1/24", "--network", "ptp,name=p0,ip=10.99.0.2"]);
+    host.run("b", &["--network", "link:a:l0,name=l0,ip=10.7.0.2/24"]);
+    assert!(has_ping(&host, "a", "10.7.0.2"));
+    host.network(&["disconnect", "link", "a"]).ok();
+    host.network(&["disconnect", "ptp", "a"]).ok();
+    let links = host.exec("a", "ip -o link");
+    assert!(!links.ok().contains("l0") && !links.stdout.contains("p0"), "{links:?}");
+    assert_eq!(state(&host, "a")["interfaces"], Value::Null);
+    host.delete("a");
+    host.delete("b");
+    host.is_as_before(&before);
+}
+
+#[test]
 fn what_cannot_be_connected_is_refused_and_stays_as_it_was() {
     needs_veth!();
     let host = Host::new();

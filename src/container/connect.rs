@@ -28,7 +28,7 @@ pub fn connect(globals: &Globals, id: &ContainerId, wish: &str) -> Result<()> {
     let (locked, state) = status::open_locked(globals, id)?;
     let container = Connected::find(&state)?;
     let mut request = Request::default();
-    request.add_flag(wish).map_err(|error| error.context(format!("network {wish:?}")))?;
+    request.add_flag(wish)?;
     let Some(Kind::Network(network)) = request.interfaces.first().map(|interface| &interface.kind) else {
         return Err(Error::invalid(format!(
             "network {wish:?}: a container that was created is connected to named networks alone; what else it is to have, \
@@ -41,11 +41,13 @@ pub fn connect(globals: &Globals, id: &ContainerId, wish: &str) -> Result<()> {
     }
     container.name(&mut request)?;
     let planned = container.plan(globals, id, &locked, &request)?;
-    let intents = networks::intents(globals, Some(&container.netns), &planned)?;
+    // With a namespace of the container's own its interfaces go by themselves, but not now.
+    let intents = networks::intents(globals, networks::joined(&container.spec), &planned)?;
+    let made = networks::intents(globals, Some(&container.netns), &planned)?;
     fault::point();
     undo::append(&mut undo::reopen(&locked.directory)?, &intents)?;
     container.carry_out(globals, planned).inspect_err(|_| {
-        for line in intents.iter().rev() {
+        for line in made.iter().rev() {
             if let Err(left) = take_back(line) {
                 log::warn!("clean up after the failed connect: {left}; deleting the container will try again");
             }
@@ -66,8 +68,9 @@ pub fn disconnect(globals: &Globals, id: &ContainerId, network: &NetworkName) ->
     }
     for attachment in &attached {
         fault::point();
-        // One that leads nowhere on the host is removed where it is.
-        if attachment.host_end.is_none() && identity::find(&state.init).is_some() {
+        // One that leads nowhere on the host, or to another container, is removed where it is.
+        let leads_elsewhere = attachment.host_end.is_none() || attachment.peer.is_some();
+        if leads_elsewhere && identity::find(&state.init).is_some() {
             remove_inside(&state, &attachment.interface)?;
         }
         fault::point();
@@ -160,12 +163,13 @@ fn take_back(line: &Line) -> Result<()> {
     }
 }
 
-/// Removes an interface that a network has made on its parent; the container may have renamed it, or removed it itself.
+/// Removes an interface that nfrun has made; the container may have renamed it, or removed it itself.
 fn remove_inside(state: &State, name: &Ifname) -> Result<()> {
     let path = format!("/proc/{}/ns/net", state.init.pid);
     let netns = File::open(&path).context(|| format!("open {path}"))?;
     let socket = Socket::open_in(netns.as_fd())?;
-    match link::by_name(&socket, name.as_ref())?.filter(|link| ["macvlan", "ipvlan"].contains(&link.kind.as_str())) {
+    let found = link::by_name(&socket, name.as_ref())?;
+    match found.filter(|link| ["macvlan", "ipvlan", "veth"].contains(&link.kind.as_str())) {
         Some(link) => device::remove(&socket, link.index).context(|| format!("remove {name}")),
         None => Ok(()),
     }
