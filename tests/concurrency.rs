@@ -128,8 +128,10 @@ fn many_containers_are_made_and_removed_side_by_side() {
     });
 }
 
-/// Kills `create` or `run` or `delete` at a moment that moves through its whole life, `tries` times.
+/// Kills `create` or `run` or `delete` at a moment that moves through its whole life, `tries` times, or fewer where everything
+/// is emulated.
 fn kill_at_every_moment(tries: u32, verb: &str, clear: impl Fn(&Container)) {
+    let tries = tries / events::slow();
     let c = Container::idle();
     let before = c.leftovers();
     let begun = Instant::now();
