@@ -36,11 +36,13 @@ fn smuggles(runtime: &Runtime) -> bool {
 /// CVE-2021-43784.
 #[test]
 fn an_overlong_interface_name_is_no_message_of_its_own() {
+    needs_veth!();
     repelled("interface-names,netlink-lengths", &[], smuggles);
 }
 
 #[test]
 fn either_protection_against_overlong_names_is_enough() {
+    needs_veth!();
     for guard in ["interface-names", "netlink-lengths"] {
         assert!(!smuggles(&Runtime::Without(guard)), "without {guard}");
     }
