@@ -1,5 +1,6 @@
 //! Names of interfaces come from the bundle, and go to the kernel in messages that the host's root sends.
 
+use crate::common;
 use crate::common::aside::Aside;
 use crate::common::*;
 use crate::repelled;
