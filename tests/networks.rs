@@ -556,3 +556,21 @@ fn the_longest_packet_is_that_of_the_uplinks_route() {
     assert!(ping(1400 - 28), "what the uplink takes leaves in one piece");
     assert!(!ping(1400 - 27), "and nothing longer");
 }
+
+/// The runtime connects it meanwhile, in a namespace that may be gone by then.
+#[test]
+fn what_init_fails_at_is_told_whatever_the_network_has_come_to() {
+    needs_veth!();
+    let host = Host::new();
+    host.make(&["nf0", "--subnet", "10.88.0.0/24"]);
+    host.run("bystander", &["--network", "nf0"]);
+    let before = host.traces();
+    let bundle = host.bundle("true", |config| {
+        let mount = json!({"destination": "/mnt", "type": "tmpfs", "source": "x", "options": ["size=bogus"]});
+        config["mounts"].as_array_mut().unwrap().insert(0, mount);
+    });
+    for _ in 0..20 {
+        host.try_run_bundle(&bundle, "a", &["--network", "nf0", "--network", "ptp,ip=10.99.0.2"]).fails(1, &["/mnt"]);
+        host.is_as_before(&before);
+    }
+}

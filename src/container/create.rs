@@ -236,7 +236,8 @@ impl<'a> Creation<'a> {
                     let pid = launch.init().ok().map(|init| init.pid);
                     let networked = self.networked.as_mut();
                     let networked = networked.ok_or_else(|| Error::new("the plan connects and knows no networks"))?;
-                    networked.connecting.run(step, pid).map_err(|error| error.context("network"))?;
+                    let connected = networked.connecting.run(step, pid);
+                    connected.map_err(|error| launch.blame(error.context("network"), &plan))?;
                 }
                 RuntimeStep::Open(slot, source) => {
                     self.note_made(&mut identities)?;

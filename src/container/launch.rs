@@ -188,6 +188,16 @@ impl Launch {
         }
     }
 
+    /// Why a step failed that the runtime did while init worked: where init has ended, that is what was in its way.
+    pub fn blame(&mut self, error: Error, plan: &Plan) -> Error {
+        match &self.started {
+            Some(init) if sys::pidfd::has_ended(init.process.as_fd()) || identity::is_ending(init.pid) => {
+                self.failure(&[], plan)
+            }
+            _ => error,
+        }
+    }
+
     /// As `await_init`, of an init that runs hooks for the container whose process `lives`: None where that ends first.
     pub fn await_init_of(&mut self, plan: &Plan, lives: Option<BorrowedFd>) -> Result<Option<()>> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -1,4 +1,5 @@
-//! `network`: named networks. One file a command, as above; each is one call of `crate::network::definition` and its output.
+//! `network`: named networks. One file a command, as above; each is one call of `crate::network` or `crate::container` and its
+//! output.
 
 mod connect;
 mod create;
