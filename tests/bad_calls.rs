@@ -83,7 +83,7 @@ fn a_state_root_that_cannot_be_written_is_named_and_leaves_nothing() {
         // runc 1.1 has no words for a full one.
         output.fails(1, if name == "full" && is_reference() { &[] } else { &named });
         before.assert_nothing_new();
-        nix::mount::umount(&root).unwrap();
+        outside::unmount(&root).unwrap();
     }
 }
 

@@ -196,7 +196,7 @@ fn each_propagation_is_its_mounts_and_the_recursive_ones_that_of_those_below() {
         _ => Vec::new(),
     };
     c.on_id(&["delete", "--force"]);
-    nix::mount::umount2(&data, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    outside::unmount(&data).unwrap();
     output.ok();
     let is = |shown: &str, word: &str| if word.is_empty() { shown.is_empty() } else { shown.contains(word) };
     for ((name, word), (own, below, recursive, recursive_below)) in WORDS.iter().zip(&shown) {

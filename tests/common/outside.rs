@@ -219,6 +219,12 @@ fn describe(pid: i32) -> String {
     format!("process {pid} {}", String::from_utf8_lossy(&words).replace('\0', " "))
 }
 
+/// Unmounts what a test mounted. Detached, since what another test's processes do at that moment may hold any mount of
+/// the machine for an instant (`EBUSY`).
+pub fn unmount(target: &Path) -> nix::Result<()> {
+    nix::mount::umount2(target, nix::mount::MntFlags::MNT_DETACH)
+}
+
 /// Ends and removes whatever a test made; what it did not make has neither its cgroup nor its directory.
 pub fn clear(cgroup_parent: &str, dir: &Path) {
     for path in std::iter::once(cgroup_dir("freezer", cgroup_parent))
@@ -242,7 +248,7 @@ pub fn clear(cgroup_parent: &str, dir: &Path) {
     let below = format!("{}/", dir.display());
     for mount in mountinfo(std::process::id() as i32).iter().rev() {
         if mount.target.starts_with(&below) {
-            let _ = nix::mount::umount2(mount.target.as_str(), nix::mount::MntFlags::MNT_DETACH);
+            let _ = unmount(mount.target.as_ref());
         }
     }
     let _ = fs::remove_dir_all(dir);

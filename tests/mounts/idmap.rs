@@ -168,7 +168,7 @@ fn ridmap_reaches_the_mounts_below_and_idmap_does_not() {
             let bind = nix::mount::MsFlags::MS_BIND;
             nix::mount::mount(Some(&other), &inner, None::<&str>, bind, None::<&str>).unwrap();
             let output = c.run();
-            nix::mount::umount(&inner).unwrap();
+            outside::unmount(&inner).unwrap();
             assert_eq!(output.ok(), format!("9:9\n{below}"), "{option}");
         }
     }
@@ -210,7 +210,7 @@ fn a_mapped_mount_in_a_user_namespace_keeps_what_the_hosts_mount_has() {
     let again = bind | nix::mount::MsFlags::MS_REMOUNT | nix::mount::MsFlags::MS_RDONLY;
     nix::mount::mount(none, &data, none, again, none).unwrap();
     let output = c.run();
-    nix::mount::umount(&data).unwrap();
+    outside::unmount(&data).unwrap();
     assert_eq!(output.stdout, "locked\nread-only\n", "{output:?}");
 }
 

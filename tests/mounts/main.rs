@@ -106,7 +106,7 @@ fn rbind_carries_what_is_mounted_below_and_bind_does_not() {
         c.create();
         assert_eq!(mountinfo(c.pid()).iter().any(|mount| mount.target == "/data/below"), sees, "{kind}");
         c.on_id(&["delete", "--force"]).ok();
-        nix::mount::umount(&below).unwrap();
+        outside::unmount(&below).unwrap();
     }
 }
 
@@ -146,10 +146,10 @@ fn propagation_is_the_mounts_own() {
         .unwrap();
         let seen = |target: &str| mountinfo(c.pid()).iter().any(|mount| mount.target == target);
         assert!(seen("/m/later") && !seen("/p/later"));
-        nix::mount::umount(&Path::new(&data).join("later")).unwrap();
+        outside::unmount(&Path::new(&data).join("later")).unwrap();
     }
     c.on_id(&["delete", "--force"]).ok();
-    nix::mount::umount2(data.as_str(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    outside::unmount(data.as_ref()).unwrap();
     output.ok();
 }
 
