@@ -51,6 +51,9 @@ pub fn look(socket: &Socket) -> Result<Foreign> {
     if chains.is_empty() {
         return Ok(Foreign::default());
     }
+    for chain in &mut chains {
+        look_at_rules(socket, chain)?;
+    }
     let owned = owned_tables(socket)?;
     chains.retain(|chain| {
         let kept = owned.iter().any(|(family, name)| *family == chain.family && *name == chain.table);
@@ -64,9 +67,6 @@ pub fn look(socket: &Socket) -> Result<Foreign> {
         }
         !kept
     });
-    for chain in &mut chains {
-        look_at_rules(socket, chain)?;
-    }
     let uplinks = if chains.iter().any(|chain| chain.drops) { uplinks()? } else { Vec::new() };
     Ok(Foreign { chains, uplinks })
 }
