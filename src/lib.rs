@@ -2,7 +2,7 @@
 //!
 //! A bundle goes in; an isolated, limited process comes out; nothing else stays on the machine but one small state
 //! directory per container. `docs/architecture.md` draws the data flow; the modules below are its rooms, and calls
-//! point downward only: `cli` → `container` → `bundle` → the plan halves of `init`, `cgroup`, `network` → `undo`, `sys`.
+//! point downward only: `cli`, `shim` → `container` → `bundle` → the plan halves of `init`, `cgroup`, `network` → `undo`, `sys`.
 
 pub mod bundle;
 pub mod cgroup;
@@ -11,9 +11,11 @@ pub mod container;
 pub mod dbus;
 mod error;
 pub mod init;
+mod logger;
 pub mod network;
 pub mod resctrl;
 pub mod seccomp;
+pub mod shim;
 pub mod sys;
 pub mod timestamp;
 pub mod undo;

@@ -38,7 +38,7 @@ pub use place::{Place, open_procs, place};
 pub use plan::plan;
 pub use remove::{remove_leaf, remove_unused};
 pub use run::{Identity, Made};
-pub use stats::{Limit, Stats, Usage};
+pub use stats::{BlockEntry, Limit, MemoryCounter, Stats, Usage};
 pub use step::{Cgroup, IfAbsent, Step, Value, Version};
 pub use stuck::describe_stuck;
 pub use update::{Old, Update, plan_update, put_back};

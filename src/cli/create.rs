@@ -8,7 +8,7 @@ use super::flag::{Flag, Value};
 use super::parse::Order;
 use super::{Call, Command};
 use crate::bundle::network::Flags;
-use crate::container::{self, CreateOptions};
+use crate::container::{self, Console, CreateOptions};
 use crate::{Context, Result};
 
 pub(super) static COMMAND: Command = Command {
@@ -109,7 +109,8 @@ fn run(call: &Call<'_>) -> Result<u8, Failure> {
 pub(super) fn options(arguments: &Arguments) -> Result<CreateOptions, Failure> {
     Ok(CreateOptions {
         bundle: bundle(arguments)?,
-        console_socket: arguments.path(&CONSOLE_SOCKET)?,
+        console: arguments.path(&CONSOLE_SOCKET)?.map(Console::Path),
+        stdio: None,
         pid_file: arguments.path(&PID_FILE)?,
         pidfd_socket: arguments.path(&PIDFD_SOCKET)?,
         no_pivot: arguments.on(&NO_PIVOT),

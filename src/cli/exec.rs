@@ -8,7 +8,7 @@ use super::flag::{Flag, Value};
 use super::parse::Order;
 use super::run::DETACH;
 use super::{Call, Command, MANY};
-use crate::container::{self, ExecOptions};
+use crate::container::{self, Console, Document, ExecOptions};
 use crate::{Error, Result};
 
 pub(super) static COMMAND: Command = Command {
@@ -96,7 +96,7 @@ fn exec(call: &Call<'_>) -> Result<u8, Failure> {
 }
 
 fn options(arguments: &Arguments) -> Result<ExecOptions, Failure> {
-    let process = arguments.path(&PROCESS)?;
+    let process = arguments.path(&PROCESS)?.map(Document::File);
     let args = arguments.rest()?;
     if process.is_none() && args.is_empty() {
         return Err(Error::invalid("process args cannot be empty: name a command behind the id").into());
@@ -104,7 +104,8 @@ fn options(arguments: &Arguments) -> Result<ExecOptions, Failure> {
     Ok(ExecOptions {
         process,
         args,
-        console_socket: arguments.path(&CONSOLE_SOCKET)?,
+        console: arguments.path(&CONSOLE_SOCKET)?.map(Console::Path),
+        stdio: None,
         pid_file: arguments.path(&PID_FILE)?,
         pidfd_socket: arguments.path(&PIDFD_SOCKET)?,
         tty: arguments.on(&TTY),

@@ -1,7 +1,7 @@
 //! How a command ends when it does not succeed: what is said, and the exit code.
 
-use super::logger;
 use crate::Error;
+use crate::logger;
 
 /// The end of a command that failed.
 #[derive(Debug)]

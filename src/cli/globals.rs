@@ -7,8 +7,8 @@ use nix::unistd::geteuid;
 
 use super::arguments::{Arguments, Given};
 use super::flag::{Flag, Value};
-use super::logger::{self, Format, Target};
 use crate::container::{CgroupManager, DEFAULT_ROOT, Globals, Rootless};
+use crate::logger::{self, Format, Target};
 use crate::network::Dirs;
 use crate::{Error, Result};
 

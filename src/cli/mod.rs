@@ -21,7 +21,6 @@ mod held_signals;
 mod help;
 mod kill;
 mod list;
-mod logger;
 mod network;
 mod output;
 mod parse;

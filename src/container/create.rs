@@ -28,14 +28,23 @@ use crate::sys::spawn::Spawned;
 use crate::undo::{self, Head, Identity, Line, Networks};
 use crate::{Context, Error, Result, cgroup, resctrl, timestamp};
 
+/// A container that waits for `start`.
+pub struct NewContainer {
+    /// Its first process, a child of the caller.
+    pub init: Spawned,
+    /// See [`State::ends_with_init`].
+    pub ends_with_init: bool,
+}
+
 /// Creates a container from a bundle and leaves it waiting for `start`.
-pub fn create(globals: &Globals, id: &ContainerId, options: &CreateOptions) -> Result<()> {
+pub fn create(globals: &Globals, id: &ContainerId, options: &CreateOptions) -> Result<NewContainer> {
     let config = Config::load(&options.bundle)?;
     // As of a detached run: whoever called keeps no terminal.
-    terminal::check(wants_terminal(&config), true, options.console_socket.is_some())?;
+    terminal::check(wants_terminal(&config), true, options.console.is_some())?;
     let creation = Creation::begin(globals, id, options, &config, true)?;
-    let console = options.console_socket.as_deref().map(terminal::connect).transpose()?;
-    creation.carry_out(console).map(drop)
+    let console = options.console.as_ref().map(terminal::connect).transpose()?;
+    let ends_with_init = creation.planned.ends_with_init();
+    creation.carry_out(console).map(|created| NewContainer { init: created.init, ends_with_init })
 }
 
 /// Whether config.json asks for a terminal.
@@ -207,7 +216,8 @@ impl<'a> Creation<'a> {
 
     fn perform(&mut self, mut console: Option<OwnedFd>) -> Result<Spawned> {
         let plan = std::mem::take(&mut self.planned.plan);
-        let mut launch = Launch::new(&plan, self.options.preserve_fds.saturating_add(Launch::listen_fds()))?;
+        let preserve = self.options.preserve_fds.saturating_add(Launch::listen_fds());
+        let mut launch = Launch::new(&plan, preserve, self.options.stdio.clone())?;
         let mut made = cgroup::Made::default();
         let mut identities = Vec::new();
         let mut agent = None;

@@ -63,6 +63,24 @@ pub fn stats<'a>(globals: &Globals, id: &'a ContainerId) -> Result<Event<'a>> {
     Ok(Event::Stats { id: id.as_str(), data: Box::new(data(&state)?) })
 }
 
+/// The counters of a container's cgroups, and whether they are of cgroup2.
+///
+/// # Errors
+/// As [`stats`].
+pub fn counters(globals: &Globals, id: &ContainerId) -> Result<(cgroup::Stats, bool)> {
+    let (state, _) = running(globals, id)?;
+    let place = place_of(&state)?;
+    Ok((place.stats()?, place.is_v2()))
+}
+
+/// Listens for the container's running out of memory.
+///
+/// # Errors
+/// As [`stats`], and without the memory controller.
+pub fn notice_oom(globals: &Globals, id: &ContainerId) -> Result<cgroup::OomNotice> {
+    place_of(&running(globals, id)?.0)?.notice_oom()
+}
+
 /// Tells `tell` of every event until the container ends, or nobody reads `reader` any more.
 ///
 /// # Errors

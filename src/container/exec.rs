@@ -11,7 +11,7 @@ use super::create::hand_out;
 use super::launch::Launch;
 use super::store::State;
 use super::terminal::{self, Foreground, Terminal};
-use super::{ContainerId, ExecOptions, Globals, Status, identity, status};
+use super::{ContainerId, Document, ExecOptions, Globals, Status, identity, status};
 use crate::bundle::create::limit_asked_for;
 use crate::bundle::exec::Circumstances;
 use crate::bundle::plan::RuntimeStep;
@@ -25,6 +25,20 @@ use crate::{Context, Error, Kind, Result, cgroup};
 
 /// Runs one more process in a running container. The exit code is as `run`'s.
 pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Result<u8> {
+    let foreground = if options.detach { None } else { Some(Foreground::begin(false)?) };
+    let (started, terminal) = launch(globals, id, options)?;
+    match foreground {
+        Some(foreground) => foreground.wait(&started, terminal, None),
+        None => Ok(0),
+    }
+}
+
+/// Starts one more process in a running container, which is the caller's child.
+pub fn exec_detached(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Result<Spawned> {
+    launch(globals, id, options).map(|(started, _)| started)
+}
+
+fn launch(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Result<(Spawned, Option<Terminal>)> {
     let (_, state) = status::open(globals, id)?;
     let init = running_init(&state, options)?;
     let spec = config::parse(state.config.get())?;
@@ -33,7 +47,7 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
     if tty && !options.detach {
         terminal::adopt_size(&mut process);
     }
-    terminal::check(tty, options.detach, options.console_socket.is_some())?;
+    terminal::check(tty, options.detach, options.console.is_some())?;
     let place = match &state.place {
         Some(place) if !options.cgroup.is_empty() => Some(place.sub_place(&options.cgroup)?),
         Some(place) => Some(place.clone()),
@@ -54,13 +68,9 @@ pub fn exec(globals: &Globals, id: &ContainerId, options: &ExecOptions) -> Resul
         root: &PathBuf::from(format!("/proc/{}/root", state.init.pid)),
     };
     let plan = bundle::exec::plan(&process, &around)?;
-    let foreground = if options.detach { None } else { Some(Foreground::begin(false)?) };
-    let (console, terminal) = Terminal::open(tty, options.console_socket.as_deref())?;
+    let (console, terminal) = Terminal::open(tty, options.console.as_ref())?;
     let started = start(&plan, options, init, console, (place.as_ref(), v2), &state)?;
-    match foreground {
-        Some(foreground) => foreground.wait(&started, terminal, None),
-        None => Ok(0),
-    }
+    Ok((started, terminal))
 }
 
 /// Where the process is born on cgroup2. A user whose own cgroup is not beside the container's may have no process there:
@@ -116,7 +126,7 @@ fn start(
     (place, mut v2): (Option<&cgroup::Place>, Option<OwnedFd>),
     state: &State,
 ) -> Result<Spawned> {
-    let mut launch = Launch::new(plan, options.preserve_fds)?;
+    let mut launch = Launch::new(plan, options.preserve_fds, options.stdio.clone())?;
     let mut init = Some(init);
     let mut agent = None;
     let unit = place.and_then(|place| place.unit.as_ref()).filter(|unit| unit.is_a_users());
@@ -166,11 +176,15 @@ fn start(
 
 /// The container's own process document with what the flags change.
 fn process(spec: &Spec, options: &ExecOptions) -> Result<Process> {
-    if let Some(path) = &options.process {
-        let text = std::fs::read_to_string(path).context(|| format!("--process {}", path.display()))?;
-        let process = config::parse_process(&text);
-        let process = process.map_err(|error| error.context(format!("--process {}", path.display())))?;
-        return Ok(with_the_containers_own(process, spec.process().as_ref()));
+    if let Some(document) = &options.process {
+        let process = match document {
+            Document::Text(text) => config::parse_process(text),
+            Document::File(path) => std::fs::read_to_string(path)
+                .map_err(Error::from)
+                .and_then(|text| config::parse_process(&text))
+                .map_err(|error| error.context(format!("--process {}", path.display()))),
+        };
+        return Ok(with_the_containers_own(process?, spec.process().as_ref()));
     }
     let Some(mut process) = spec.process().clone() else {
         return Err(Error::new("the container has no process document to start from; use --process"));

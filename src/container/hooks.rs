@@ -37,7 +37,7 @@ pub struct Scene<'a> {
 /// Runs a hook to its end. `begin` is called with whoever runs it, before it runs.
 pub fn run(hook: &Hook, scene: &Scene, begin: impl FnOnce(Identity) -> Result<()>) -> Result<()> {
     let plan = plan(hook, scene)?;
-    let mut launch = Launch::new(&plan, 0)?;
+    let mut launch = Launch::new(&plan, 0, None)?;
     let outcome = carry_out(hook, scene, &plan, &mut launch, begin);
     if outcome.is_err() {
         launch.abandon();

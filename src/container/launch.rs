@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
@@ -34,6 +35,8 @@ pub struct Launch {
     page: SharedPage,
     started: Option<Spawned>,
     preserve: u32,
+    /// What it gets for stdin, stdout and stderr; without, it has the caller's.
+    stdio: Option<Arc<[OwnedFd; 3]>>,
     program: Program,
 }
 
@@ -47,7 +50,7 @@ impl Launch {
     }
 
     /// Everything that does not depend on the plan's steps. Descriptors to be preserved must be open.
-    pub fn new(plan: &Plan, preserve: u32) -> Result<Self> {
+    pub fn new(plan: &Plan, preserve: u32, stdio: Option<Arc<[OwnedFd; 3]>>) -> Result<Self> {
         if preserve > 1 << 20 {
             return Err(Error::invalid(format!("--preserve-fds {preserve}: no process has so many descriptors")));
         }
@@ -62,7 +65,7 @@ impl Launch {
         let (socket, other) = pair.context(|| "make the socket to init")?;
         let slots = std::iter::repeat_with(|| None).take(plan.slots()).collect();
         let page = SharedPage::new().context(|| "make the page shared with init")?;
-        Ok(Self { slots, socket, other: Some(other), page, started: None, preserve, program: (0, 0) })
+        Ok(Self { slots, socket, other: Some(other), page, started: None, preserve, stdio, program: (0, 0) })
     }
 
     /// Opens what a slot stands for.
@@ -132,8 +135,9 @@ impl Launch {
         let argument = CString::new(argument).map_err(|_| Error::new("init's argument"))?;
         let mut keep: Vec<i32> = numbers.into_iter().filter(|fd| *fd >= 0).collect();
         keep.extend([text.as_raw_fd(), self.page.fd.as_raw_fd(), other.as_raw_fd()]);
+        let stdio = self.stdio.as_deref().map(|stdio| stdio.each_ref().map(AsFd::as_fd));
         let attempt = |cgroup| {
-            let what = Spawn { program: program.as_fd(), argument: &argument, keep: &keep, kinds, cgroup };
+            let what = Spawn { program: program.as_fd(), argument: &argument, stdio, keep: &keep, kinds, cgroup };
             spawn(&what, |pid| maps.map_or(Ok(()), |maps| id_maps::write(pid, maps, "linux")))
         };
         let mut started = Err(Error::new("there is no cgroup to start it in"));

@@ -34,21 +34,24 @@ mod update;
 mod usage;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use capture::{CaptureOptions, capture};
 pub use cleanup::{delete, gc};
 pub use connect::{connect, disconnect};
-pub use create::{create, plan};
-pub use events::{Event, events, stats};
-pub use exec::exec;
+pub use create::{NewContainer, create, plan};
+pub use events::{Event, counters, events, notice_oom, stats};
+pub use exec::{exec, exec_detached};
 pub use run::run;
 pub use signal::{kill, pause, resume};
 pub use start::start;
 pub use status::{list, pids, state};
 #[cfg(fuzzing)]
 pub use store::State as RecordedState;
+pub use store::write_whole;
 pub use update::{Changes, update};
 pub use usage::{Traffic, Used, check_running, usage};
 
@@ -151,8 +154,10 @@ impl std::str::FromStr for ContainerId {
 pub struct CreateOptions {
     /// The bundle's directory.
     pub bundle: PathBuf,
-    /// A unix socket that receives the terminal's master (`--console-socket`).
-    pub console_socket: Option<PathBuf>,
+    /// Where the terminal's master goes (`--console-socket`).
+    pub console: Option<Console>,
+    /// Stdin, stdout and stderr of the process; without them it has the caller's.
+    pub stdio: Option<Arc<[OwnedFd; 3]>>,
     /// A file that receives init's pid.
     pub pid_file: Option<PathBuf>,
     /// A unix socket that receives init's pidfd.
@@ -178,15 +183,35 @@ pub struct RunOptions {
     pub no_subreaper: bool,
 }
 
+/// What receives a terminal's master.
+#[derive(Debug, Clone)]
+pub enum Console {
+    /// A unix socket that somebody listens on.
+    Path(PathBuf),
+    /// A unix socket that is connected.
+    Socket(Arc<OwnedFd>),
+}
+
+/// A process document: config.json's `process`.
+#[derive(Debug, Clone)]
+pub enum Document {
+    /// In a file (`--process`).
+    File(PathBuf),
+    /// As JSON.
+    Text(String),
+}
+
 /// Options of `exec`.
 #[derive(Debug, Clone, Default)]
 pub struct ExecOptions {
-    /// A process document (config.json's `process`) that replaces everything below but the descriptors.
-    pub process: Option<PathBuf>,
+    /// A document that replaces everything below but the descriptors.
+    pub process: Option<Document>,
     /// The command and its arguments.
     pub args: Vec<String>,
     /// See [`CreateOptions`].
-    pub console_socket: Option<PathBuf>,
+    pub console: Option<Console>,
+    /// See [`CreateOptions`].
+    pub stdio: Option<Arc<[OwnedFd; 3]>>,
     /// See [`CreateOptions`].
     pub pid_file: Option<PathBuf>,
     /// See [`CreateOptions`].

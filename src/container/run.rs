@@ -14,13 +14,13 @@ use crate::{Error, Result};
 pub fn run(globals: &Globals, id: &ContainerId, create: &CreateOptions, run: RunOptions) -> Result<u8> {
     let mut config = Config::load(&create.bundle)?;
     let tty = wants_terminal(&config);
-    terminal::check(tty, run.detach, create.console_socket.is_some())?;
+    terminal::check(tty, run.detach, create.console.is_some())?;
     if let (true, false, Some(process)) = (tty, run.detach, config.spec.process_mut()) {
         terminal::adopt_size(process);
     }
     let creation = Creation::begin(globals, id, create, &config, false)?;
     let foreground = if run.detach { None } else { Some(Foreground::begin(!run.no_subreaper)?) };
-    let (console, terminal) = Terminal::open(tty, create.console_socket.as_deref())?;
+    let (console, terminal) = Terminal::open(tty, create.console.as_ref())?;
     let Created { init, locked, poststart, told, notifier } = creation.carry_out(console)?;
     // Others may work on the container while it runs.
     let directory = locked.directory.path.clone();

@@ -1,7 +1,6 @@
 //! The caller's side of a process in the foreground: signals forwarded, orphans reaped, a terminal passed through.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -12,8 +11,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::PATIENCE;
 use super::notify::Notifier;
+use super::{Console, PATIENCE};
 use crate::sys::spawn::Spawned;
 use crate::sys::{self, inherited, net};
 use crate::{Context, Error, Result};
@@ -43,9 +42,13 @@ pub fn adopt_size(process: &mut oci_spec::runtime::Process) {
     }
 }
 
-/// Connects to the socket that receives a terminal; one whose queue is full is not waited for without an end.
-pub fn connect(path: &Path) -> Result<OwnedFd> {
-    net::connect_path_within(path, PATIENCE).map_err(|error| error.context("--console-socket"))
+/// The socket that receives a terminal; one whose queue is full is not waited for without an end.
+pub fn connect(console: &Console) -> Result<OwnedFd> {
+    let socket = match console {
+        Console::Path(path) => net::connect_path_within(path, PATIENCE),
+        Console::Socket(socket) => Ok(socket.try_clone()?),
+    };
+    socket.map_err(|error| error.context("--console-socket"))
 }
 
 /// A terminal that this process passes through; its master arrives on a socket.
@@ -55,10 +58,10 @@ pub struct Terminal {
 
 impl Terminal {
     /// Where init sends the master: the caller's socket, or one of our own, or nowhere.
-    pub fn open(tty: bool, console_socket: Option<&Path>) -> Result<(Option<OwnedFd>, Option<Self>)> {
-        match (tty, console_socket) {
+    pub fn open(tty: bool, console: Option<&Console>) -> Result<(Option<OwnedFd>, Option<Self>)> {
+        match (tty, console) {
             (false, _) => Ok((None, None)),
-            (true, Some(path)) => Ok((Some(connect(path)?), None)),
+            (true, Some(console)) => Ok((Some(connect(console)?), None)),
             (true, None) => {
                 let pair = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC);
                 let (ours, inits) = pair.context(|| "make the socket for the terminal")?;

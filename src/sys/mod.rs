@@ -165,6 +165,72 @@ pub fn copy_window_size(from: BorrowedFd, to: BorrowedFd) -> nix::Result<()> {
     }
 }
 
+/// Sets a terminal's rows and columns: TIOCSWINSZ.
+pub fn set_window_size(terminal: BorrowedFd, rows: u16, columns: u16) -> nix::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the call is given a struct winsize of its own.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
+/// Lets a program that will be started have descriptors as its numbers 3, 4 and so on.
+pub fn give_descriptors(command: &mut std::process::Command, fds: Vec<OwnedFd>) -> nix::Result<()> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    use std::os::unix::process::CommandExt;
+    // Above the numbers that they are to have.
+    let least = 3 + fds.len() as i32;
+    let above = |fd: &OwnedFd| {
+        // SAFETY: the kernel made the descriptor for this call alone.
+        fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least)).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    let sources = fds.iter().map(above).collect::<nix::Result<Vec<_>>>()?;
+    let renumber = move || {
+        for (number, fd) in (3..).zip(&sources) {
+            // SAFETY: a plain system call, in the child, on descriptors of its own.
+            Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls alone: no memory is allocated and no lock taken.
+    unsafe { command.pre_exec(renumber) };
+    Ok(())
+}
+
+/// Forks; true in the child: fork(2).
+///
+/// # Errors
+/// Also where other threads run, in the middle of whose work the child would begin.
+pub fn fork() -> nix::Result<bool> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    if threads > 1 {
+        return Err(Errno::EBUSY);
+    }
+    // SAFETY: there is no other thread, as was just seen.
+    check(unsafe { libc::fork() }.into()).map(|pid| pid == 0)
+}
+
+/// Lets all threads allocate from one heap: each would keep one of its own, for good. mallopt(3), M_ARENA_MAX.
+pub fn keep_one_heap() {
+    // SAFETY: the call changes a number of the allocator's.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+/// Gives what was freed back to the kernel: malloc_trim(3).
+pub fn give_memory_back() {
+    // SAFETY: the call takes the allocator's own lock.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Whether a child that has ended waits to be reaped, and which: waitid(2), which leaves it as it is.
+pub fn ended_child() -> Option<i32> {
+    // SAFETY: a zeroed siginfo is one, and outlives the call.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        let waited = libc::waitid(libc::P_ALL, 0, &raw mut info, how);
+        (waited == 0 && info.si_pid() > 0).then(|| info.si_pid())
+    }
+}
+
 /// What a program without the standard library's entry must see to itself: a closed stdin, stdout or stderr would be
 /// taken by the next file that is opened, and a peer that is gone must be an error of write, not a signal.
 pub fn begin() {
@@ -234,4 +300,45 @@ pub fn namespace_kind(file: BorrowedFd) -> nix::Result<u64> {
     const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
     // SAFETY: the request has no argument.
     Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) }).map(|kind| kind as u64)
+}
+
+/// The number of a loop device that nobody uses: loop(4), LOOP_CTL_GET_FREE.
+pub fn free_loop_device(control: &std::fs::File) -> nix::Result<i32> {
+    const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4c82;
+    // SAFETY: the call takes no memory.
+    Errno::result(unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) })
+}
+
+/// Shows a file as a loop device until that is unmounted and closed: LOOP_CONFIGURE, Linux 5.8.
+pub fn attach_loop_device(device: &std::fs::File, file: std::os::fd::RawFd, read_only: bool) -> nix::Result<()> {
+    const LOOP_CONFIGURE: libc::c_ulong = 0x4c0a;
+    const LO_FLAGS_READ_ONLY: u32 = 1;
+    const LO_FLAGS_AUTOCLEAR: u32 = 4;
+    // struct loop_config: linux/loop.h.
+    #[repr(C)]
+    struct Config {
+        fd: u32,
+        block_size: u32,
+        /// struct loop_info64 up to its flags.
+        before: [u64; 5],
+        kinds: [u32; 3],
+        flags: u32,
+        /// Its names and key.
+        names: [u8; 64 + 64 + 32],
+        init: [u64; 2],
+        reserved: [u64; 8],
+    }
+    let flags = LO_FLAGS_AUTOCLEAR | if read_only { LO_FLAGS_READ_ONLY } else { 0 };
+    let config = Config {
+        fd: file as u32,
+        block_size: 0,
+        before: [0; 5],
+        kinds: [0; 3],
+        flags,
+        names: [0; 160],
+        init: [0; 2],
+        reserved: [0; 8],
+    };
+    // SAFETY: the struct has the kernel's layout and outlives the call.
+    Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) }).map(drop)
 }

@@ -24,6 +24,8 @@ struct Child {
     word: u64,
     /// The child's copy of that pipe's other end, without which it would never see the caller's end.
     close: i64,
+    /// What becomes its stdin, stdout and stderr; negative where it has the caller's.
+    stdio: [i64; 3],
 }
 
 /// struct clone_args: clone3(2).
@@ -49,6 +51,8 @@ pub struct Spawn<'a> {
     pub program: BorrowedFd<'a>,
     /// Its second argument.
     pub argument: &'a CStr,
+    /// Its stdin, stdout and stderr, none of which is one of these numbers here; without, it has the caller's.
+    pub stdio: Option<[BorrowedFd<'a>; 3]>,
     /// Descriptors that it keeps.
     pub keep: &'a [i32],
     /// CLONE_NEW* flags.
@@ -86,6 +90,7 @@ pub fn spawn(what: &Spawn, write_maps: impl FnOnce(i32) -> crate::Result<()>) ->
         errno: 0,
         word: 0,
         close: maps.as_ref().map_or(-1, |(_, write)| i64::from(write.as_raw_fd())),
+        stdio: what.stdio.map_or([-1; 3], |stdio| stdio.map(|fd| i64::from(fd.as_raw_fd()))),
     };
     let mut pidfd = -1i32;
     let mut flags = what.kinds | (libc::CLONE_VM | libc::CLONE_PIDFD) as u64 | CLONE_CLEAR_SIGHAND;
@@ -214,6 +219,20 @@ fn clone_and_exec(args: &mut CloneArgs, child: &mut Child) -> libc::c_long {
             "mov eax, 117", // setresuid
             "syscall",
             "2:",
+            // A copy is without close-on-exec.
+            "xor r13d, r13d",
+            "5:",
+            "mov rdi, [r12 + r13 * 8 + 72]",
+            "test rdi, rdi",
+            "js 6f",
+            "mov rsi, r13",
+            "xor edx, edx",
+            "mov eax, 292", // dup3
+            "syscall",
+            "6:",
+            "inc r13",
+            "cmp r13, 3",
+            "jne 5b",
             "mov r13, [r12]",
             "3:",
             "cmp r13, [r12 + 8]",

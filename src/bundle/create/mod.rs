@@ -93,7 +93,12 @@ pub struct Planned {
 impl Planned {
     /// Whether its processes will be known from others, by its cgroups or by a pid namespace of its own.
     pub fn are_known(&self) -> bool {
-        self.place.is_some() || (self.namespaces & libc::CLONE_NEWPID as u64 != 0 && !self.joined_pids)
+        self.place.is_some() || self.ends_with_init()
+    }
+
+    /// Whether the kernel ends all of the container with its first process: that is pid 1 of a namespace of its own.
+    pub fn ends_with_init(&self) -> bool {
+        self.namespaces & libc::CLONE_NEWPID as u64 != 0 && !self.joined_pids
     }
 }
 

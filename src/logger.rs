@@ -12,14 +12,16 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use crate::{Context, Result, timestamp};
 
 /// Where messages go.
-pub(super) enum Target {
+pub(crate) enum Target {
     Stderr,
     File(PathBuf),
+    /// One that is open; what it does not take at once is lost.
+    Open(File),
 }
 
 /// What a message looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Text,
     Json,
     /// For a person at a terminal.
@@ -36,9 +38,10 @@ struct Logger {
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// Sends what the library logs to the target, from here on.
-pub(super) fn start(target: Target, format: Format, debug: bool) -> Result<()> {
+pub(crate) fn start(target: Target, format: Format, debug: bool) -> Result<()> {
     let file = match target {
         Target::Stderr => None,
+        Target::Open(file) => Some(file),
         Target::File(path) => {
             let file = OpenOptions::new().append(true).create(true).mode(0o644).open(&path);
             Some(file.context(|| format!("open {}", path.display()))?)
@@ -52,7 +55,7 @@ pub(super) fn start(target: Target, format: Format, debug: bool) -> Result<()> {
 }
 
 /// Says why a command failed: in the log, and on stderr when that is not the log.
-pub(super) fn report(message: &str) {
+pub(crate) fn report(message: &str) {
     let Some(logger) = LOGGER.get() else {
         return write_stderr(&line(Format::Text, Level::Error, message, 0));
     };
@@ -63,7 +66,7 @@ pub(super) fn report(message: &str) {
 }
 
 /// Writes to stderr; when that fails there is nobody left to tell.
-pub(super) fn write_stderr(text: &str) {
+pub(crate) fn write_stderr(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 

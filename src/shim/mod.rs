@@ -1,0 +1,56 @@
+//! containerd's shim (runtime `io.containerd.nfrun.v2`): one process, with one thread while nothing is being done, for all
+//! containers of a pod. It calls the library, never the `nfrun` program, and starts nothing but containers.
+//!
+//! `start` forks it (`bootstrap`); from then on `server` waits for requests over a unix socket, for the ends of processes and
+//! for terminals, and `service` answers the task service of containerd, versions 2 and 3. What may take its time runs in a
+//! thread of its own (`jobs`). `clean` is for a shim that has died.
+
+mod bootstrap;
+mod clean;
+mod connection;
+mod exits;
+mod failure;
+mod flags;
+mod info;
+mod jobs;
+mod logger_program;
+mod messages;
+mod metrics;
+mod options;
+mod publisher;
+mod relay;
+mod rootfs;
+mod server;
+mod service;
+mod stdio;
+mod tasks;
+mod wire;
+
+use flags::{Action, Flags};
+
+use crate::Result;
+
+/// The runtime's name in containerd's configuration.
+const NAME: &str = "io.containerd.nfrun.v2";
+
+/// Runs the command that the process was called with; its exit code.
+pub fn main() -> u8 {
+    match run() {
+        Ok(()) => 0,
+        Err(error) => {
+            // containerd shows it as it is.
+            eprintln!("{NAME}: {error}");
+            1
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let flags = Flags::parse(std::env::args_os().skip(1))?;
+    match flags.action {
+        Action::Version => info::print_version(),
+        Action::Info => info::print_info(),
+        Action::Start => bootstrap::start(&flags),
+        Action::Delete => clean::delete(&flags),
+    }
+}
