@@ -4,118 +4,13 @@
 mod common;
 
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use common::aside::{Aside, installed};
-use common::daemon::containerd_config;
-use common::machine::{self, Manager, unit_property};
+use common::aside::installed;
+use common::containerd::Containerd;
+use common::machine::{Manager, unit_property};
 use common::terminal::{control, lines_of, pty};
 use common::*;
-
-/// A containerd with directories, sockets, mounts and a network of its own.
-struct Containerd {
-    daemon: Child,
-    c: Container,
-    aside: Aside,
-    manager: Manager,
-    /// A machine that is ours has but one state root of runc's and one unit of a name: one test at a time.
-    _whole: Option<std::sync::MutexGuard<'static, ()>>,
-}
-
-impl Containerd {
-    fn new() -> Self {
-        Self::of(Container::new(&["true"]), |_| {})
-    }
-
-    /// A daemon that is started with something changed, such as its PATH, in which its shims look for runc.
-    fn of(c: Container, change: impl FnOnce(&mut Command)) -> Self {
-        let whole = machine::is_ours().then(machine::whole);
-        let aside = Aside::for_engine();
-        let dir = c.dir.to_str().unwrap().to_owned();
-        std::fs::write(c.dir.join("ctd.toml"), containerd_config(&dir)).unwrap();
-        let log = std::fs::File::create(c.dir.join("ctd.log")).unwrap();
-        let mut daemon = aside.command(&["containerd", "--config", &format!("{dir}/ctd.toml")]);
-        change(&mut daemon);
-        let daemon = daemon.stdout(Stdio::null()).stderr(log).spawn().expect("start containerd");
-        let all = Self { daemon, c, aside, manager: Manager::here(), _whole: whole };
-        eventually("containerd answers", || {
-            let said = all.command(&["version"]).output().expect("start ctr");
-            said.status.success()
-        });
-        all
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let socket = format!("{}/ctd.sock", self.c.dir.display());
-        let mut command = self.aside.command(&[&["ctr", "--address", &socket][..], words].concat());
-        command.current_dir(&self.c.dir);
-        command
-    }
-
-    fn run_words(&self, options: &[&str], id: &str, words: &[&str]) -> Vec<String> {
-        self.run_words_with(binary().to_str(), options, id, words)
-    }
-
-    fn run_words_with(&self, runtime: Option<&str>, options: &[&str], id: &str, words: &[&str]) -> Vec<String> {
-        let cgroup = self.cgroup_of(id);
-        let rootfs = self.c.bundle.join("rootfs");
-        let mut usual = vec!["run", "--cgroup", &cgroup];
-        if self.manager == Manager::Systemd {
-            usual.push("--runc-systemd-cgroup");
-        }
-        if let Some(runtime) = runtime {
-            usual.extend(["--runc-binary", runtime]);
-        }
-        let what = ["--rootfs", rootfs.to_str().unwrap(), id];
-        [&usual[..], options, &what, words].concat().into_iter().map(str::to_owned).collect()
-    }
-
-    /// The word for its cgroup: a path, or slice, prefix and name of a scope.
-    fn cgroup_of(&self, id: &str) -> String {
-        match self.manager {
-            Manager::Cgroupfs => format!("{}/{id}", self.c.cgroup_parent),
-            Manager::Systemd => format!("machine.slice:nfrun-ctr:{id}"),
-        }
-    }
-
-    /// The first process of a task, as the host sees it.
-    #[track_caller]
-    fn pid(&self, id: &str) -> i32 {
-        let list = self.ctr(&["tasks", "ls"]);
-        let line = list.stdout.lines().find(|line| line.split_whitespace().next() == Some(id));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).expect("a pid")
-    }
-
-    #[track_caller]
-    fn ctr(&self, words: &[&str]) -> Output {
-        self.c.finish_within(&mut self.command(words), LIMIT * 2)
-    }
-
-    #[track_caller]
-    fn run(&self, options: &[&str], id: &str, words: &[&str]) -> Output {
-        let all = self.run_words(options, id, words);
-        self.ctr(&all.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    /// What `ctr tasks ls` says of a task.
-    fn status(&self, id: &str) -> String {
-        let list = self.ctr(&["tasks", "ls"]);
-        let line = list.stdout.lines().find(|line| line.split_whitespace().next() == Some(id));
-        line.and_then(|line| line.split_whitespace().nth(2)).unwrap_or("absent").to_owned()
-    }
-}
-
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        let list = self.command(&["tasks", "ls", "--quiet"]).output();
-        for id in list.map(|list| String::from_utf8_lossy(&list.stdout).into_owned()).unwrap_or_default().lines() {
-            let _ = self.command(&["tasks", "delete", "--force", id]).output();
-        }
-        // nsenter has become containerd; its shims name its socket, and go with the container's directory.
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-    }
-}
 
 macro_rules! containerd {
     () => {{

@@ -41,7 +41,7 @@ impl Connection {
                 Ok(0) => break false,
                 Ok(length) => {
                     self.parser.feed(&buffer[..length]);
-                    frames.extend(std::iter::from_fn(|| self.parser.next()));
+                    frames.extend(self.parser.by_ref());
                     read += length;
                     if read >= TURN || length < buffer.len() {
                         break true;

@@ -1,12 +1,20 @@
 //! Ends of processes, and memory that has run out. An end is told after the start, and that of the first process after those
-//! of the others.
+//! of the others. While what a process wrote has not been read, its end is kept back for a moment: clients that hear of the
+//! end give up what they have not read yet (`ctr` loses the output of one short container in a hundred so when it is busy).
+
+use std::time::{Duration, Instant};
 
 use super::messages::Any;
 use super::messages::Timestamp;
 use super::messages::events::{TaskExit, TaskNotice};
+use super::relay::Relay;
 use super::server::Server;
 use super::tasks::{Exit, Phase};
 use crate::container;
+
+/// How long an end is kept back at most, and how often is looked meanwhile: the kernel tells nobody that a pipe is empty.
+const PATIENCE: Duration = Duration::from_millis(500);
+pub const LOOK: Duration = Duration::from_millis(1);
 
 impl Server {
     /// A process has ended.
@@ -21,10 +29,47 @@ impl Server {
         process.exit = Some(Exit { status, at: Timestamp::now(), is_told: false });
         process.phase = Phase::Stopped;
         process.pidfd = None;
-        process.streams.close();
+        process.unread = Some(Instant::now() + PATIENCE);
         if exec_id.is_empty() {
             self.end_others(key);
         }
+        self.look_whether_read(key);
+    }
+
+    /// Whether ends are kept back.
+    pub fn keeps_ends_back(&self) -> bool {
+        self.tasks.0.values().flat_map(|task| task.processes()).any(|process| process.unread.is_some())
+    }
+
+    /// Tells the ends of processes whose output has been read by now.
+    pub fn look_at_output(&mut self) {
+        if !self.keeps_ends_back() {
+            return;
+        }
+        let processes = self.tasks.0.values().flat_map(|task| task.processes());
+        let keys: Vec<_> = processes.filter(|process| process.unread.is_some()).map(|process| process.key).collect();
+        for key in keys {
+            self.look_whether_read(key);
+        }
+    }
+
+    fn look_whether_read(&mut self, key: u64) {
+        let terminal = self.relays.get(&key).is_some_and(Relay::is_unread);
+        let Some((task, exec_id)) = self.tasks.of_process(key) else { return };
+        let Ok(process) = task.process(&exec_id) else { return };
+        let waits = process.unread.is_some_and(|until| Instant::now() < until);
+        if waits && (terminal || process.streams.are_unread()) {
+            return;
+        }
+        self.give_up_output(key);
+    }
+
+    /// Tells a process's end, whether its output was read or not.
+    pub fn give_up_output(&mut self, key: u64) {
+        let Some((task, exec_id)) = self.tasks.of_process(key) else { return };
+        let Ok(process) = task.process(&exec_id) else { return };
+        process.unread = None;
+        process.streams.close();
         self.tell_ends(key);
     }
 
@@ -51,7 +96,7 @@ impl Server {
         let mut ends = Vec::new();
         let mut untold = false;
         for (id, process) in &mut task.execs {
-            untold |= process.pidfd.is_some();
+            untold |= process.pidfd.is_some() || process.unread.is_some();
             ends.extend(process.take_end().map(|end| (id.clone(), process.pid, end)));
         }
         if !untold {
@@ -96,7 +141,7 @@ struct End {
 
 impl super::tasks::Process {
     fn take_end(&mut self) -> Option<End> {
-        let exit = self.exit.as_mut().filter(|exit| !exit.is_told)?;
+        let exit = self.exit.as_mut().filter(|exit| !exit.is_told && self.unread.is_none())?;
         exit.is_told = true;
         let exit = *exit;
         let response = prost::Message::encode_to_vec(&self.wait_response()?);

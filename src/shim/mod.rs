@@ -14,7 +14,7 @@ mod flags;
 mod info;
 mod jobs;
 mod logger_program;
-mod messages;
+pub mod messages;
 mod metrics;
 mod options;
 mod publisher;
@@ -24,7 +24,7 @@ mod server;
 mod service;
 mod stdio;
 mod tasks;
-mod wire;
+pub mod wire;
 
 use flags::{Action, Flags};
 

@@ -18,7 +18,7 @@ pub struct Relay {
     master: Option<OwnedFd>,
     stdin: Option<OwnedFd>,
     stdout: OwnedFd,
-    _held: Option<OwnedFd>,
+    held: Option<OwnedFd>,
     typed: Vec<u8>,
     printed: Vec<u8>,
     /// When it is given up, once its process is gone.
@@ -37,7 +37,7 @@ impl Relay {
     pub fn new(master: OwnedFd, stdin: Option<OwnedFd>, stdout: OwnedFd, held: Option<OwnedFd>) -> Result<Self> {
         fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let (typed, printed) = (Vec::new(), Vec::new());
-        Ok(Self { master: Some(master), stdin, stdout, _held: held, typed, printed, deadline: None })
+        Ok(Self { master: Some(master), stdin, stdout, held, typed, printed, deadline: None })
     }
 
     /// Sets the terminal's size.
@@ -51,6 +51,11 @@ impl Relay {
     /// Whether everything has been passed on.
     pub fn is_over(&self) -> bool {
         self.master.is_none() && self.printed.is_empty()
+    }
+
+    /// Whether something that was printed waits to be read.
+    pub fn is_unread(&self) -> bool {
+        !self.is_over() || self.held.as_ref().is_some_and(|held| crate::sys::unread(held.as_fd()) > 0)
     }
 
     /// What to wait for.

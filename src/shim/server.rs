@@ -101,6 +101,7 @@ impl Server {
                 self.attend(source, events);
             }
             self.publisher.advance();
+            self.look_at_output();
             self.publish_by_program();
             self.reap_orphans();
             self.drop_relays();
@@ -159,7 +160,8 @@ impl Server {
     fn wait(&self) -> Result<Vec<(Source, PollFlags)>> {
         let sources = self.sources();
         let mut fds: Vec<_> = sources.iter().map(|(_, fd, events)| PollFd::new(*fd, *events)).collect();
-        let deadlines = self.publisher.deadline().into_iter().chain(self.end);
+        let look = self.keeps_ends_back().then(|| Instant::now() + super::exits::LOOK);
+        let deadlines = self.publisher.deadline().into_iter().chain(self.end).chain(look);
         let next = deadlines.chain(self.relays.values().filter_map(|relay| relay.deadline)).min();
         let limit = match next {
             None => PollTimeout::NONE,

@@ -242,6 +242,11 @@ impl Server {
         if matches!(process.phase, Phase::Making | Phase::Starting | Phase::Running) {
             return Err(wrong_state("cannot delete a running process"));
         }
+        let key = process.key;
+        if process.unread.is_some() {
+            self.give_up_output(key);
+        }
+        let task = self.tasks.get(&request.id)?;
         if !request.exec_id.is_empty() {
             let process = task.execs.remove(&request.exec_id);
             return Ok(process.map(|process| self.deleted(process).encode_to_vec()));
@@ -271,6 +276,7 @@ impl Server {
         // One that was never started was ended by the delete.
         let key = task.init.key;
         self.ended(key);
+        self.give_up_output(key);
         let Some(task) = self.tasks.0.remove(id) else { return Err(Failure::not_found(id)) };
         for process in task.execs.into_values() {
             self.deleted(process);

@@ -39,6 +39,11 @@ impl Streams {
         self.stdin = None;
     }
 
+    /// Whether something that the process wrote waits to be read.
+    pub fn are_unread(&self) -> bool {
+        self.held.iter().any(|held| crate::sys::unread(held.as_fd()) > 0)
+    }
+
     /// The process has ended: its readers meet the end of what it wrote.
     pub fn close(&mut self) {
         *self = Self::default();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use super::failure::Failure;
 use super::messages::Timestamp;
@@ -66,6 +67,8 @@ pub struct Process {
     /// config.json's `process`, of one that was added.
     pub document: String,
     pub exit: Option<Exit>,
+    /// Until when its end is kept to itself, for somebody to read what it has written.
+    pub unread: Option<Instant>,
     /// Who waits for its end.
     pub waiters: Vec<Call>,
 }
@@ -91,6 +94,7 @@ impl Process {
             streams: Streams::default(),
             document,
             exit: None,
+            unread: None,
             waiters: Vec::new(),
         }
     }

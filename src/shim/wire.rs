@@ -46,9 +46,13 @@ impl Parser {
         bytes = &bytes[skipped..];
         self.bytes.extend_from_slice(bytes);
     }
+}
+
+impl Iterator for Parser {
+    type Item = Frame;
 
     /// The next frame, if all of it is here.
-    pub fn next(&mut self) -> Option<Frame> {
+    fn next(&mut self) -> Option<Frame> {
         let (length, rest) = self.bytes.split_first_chunk::<4>()?;
         let (stream, rest) = rest.split_first_chunk::<4>()?;
         let kind = *rest.first()?;
@@ -86,7 +90,7 @@ mod tests {
             let mut found = Vec::new();
             for part in [&bytes[..cut], &bytes[cut..]] {
                 parser.feed(part);
-                found.extend(std::iter::from_fn(|| parser.next()));
+                found.extend(parser.by_ref());
             }
             assert_eq!(found, [whole(1, Kind::Request, b"one"), whole(3, Kind::Response, b"")], "{cut}");
         }

@@ -172,6 +172,16 @@ pub fn set_window_size(terminal: BorrowedFd, rows: u16, columns: u16) -> nix::Re
     Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
 
+/// How many bytes wait in a pipe to be read: FIONREAD.
+pub fn unread(pipe: BorrowedFd) -> i32 {
+    let mut bytes = 0i32;
+    // SAFETY: the call is given a number of its own.
+    match unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut bytes) } {
+        0 => bytes,
+        _ => 0,
+    }
+}
+
 /// Lets a program that will be started have descriptors as its numbers 3, 4 and so on.
 pub fn give_descriptors(command: &mut std::process::Command, fds: Vec<OwnedFd>) -> nix::Result<()> {
     use nix::fcntl::{FcntlArg, fcntl};

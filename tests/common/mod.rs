@@ -7,6 +7,7 @@
 pub mod aside;
 pub mod bundle;
 pub mod bus;
+pub mod containerd;
 pub mod daemon;
 pub mod events;
 pub mod install;

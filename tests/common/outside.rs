@@ -129,14 +129,19 @@ fn cgroups_below(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The pids of all processes.
+pub fn all_pids() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// The processes of this test: those whose cgroup in any hierarchy is below its own, whose root lies in its directory
 /// (whatever became of their cgroup), or whose command line names it.
 pub fn processes_of(cgroup_parent: &str, dir: &Path) -> BTreeSet<i32> {
     let below = format!("{}/", dir.display());
     let mut found = BTreeSet::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let read = |file| fs::read(entry.path().join(file)).unwrap_or_default();
+    for pid in all_pids() {
+        let read = |file| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let text = |file| String::from_utf8_lossy(&read(file)).into_owned();
         // A zombie holds nothing but its pid, until its parent looks.
         if pid == std::process::id() as i32 || text("stat").contains(") Z ") {

@@ -1,0 +1,228 @@
+//! The protocol by itself: how a shim is found, what it says of itself, and what it bears.
+
+use std::io::{Read, Write};
+
+use nfrun::shim::messages::bootstrap::{BootstrapParams, BootstrapResult, Extension, RuntimeInfo};
+use nfrun::shim::messages::options::RuncOptions;
+use nfrun::shim::messages::task::{ConnectResponse, DeleteResponse, ExecRequest, StateResponse};
+use nfrun::shim::messages::{Any, Empty};
+use nfrun::shim::wire::{Kind, frame};
+use prost::Message;
+
+use crate::client::{Place, container, process};
+use crate::common::*;
+
+macro_rules! place {
+    () => {{
+        if is_reference() {
+            skip!("it is about nfrun's own shim");
+        }
+        Place::new()
+    }};
+}
+
+#[test]
+fn a_containerd_of_2_3_gives_parameters_and_gets_a_result() {
+    let place = place!();
+    let options = RuncOptions { root: "/run/elsewhere".into(), ..RuncOptions::default() };
+    let params = BootstrapParams {
+        instance_id: place.c.id.clone(),
+        namespace: "test".into(),
+        log_level: -4,
+        containerd_ttrpc_address: place.containerd(),
+        extensions: vec![Extension { value: Some(Any::of("containerd.runc.v1.Options", &options)) }],
+        ..BootstrapParams::default()
+    };
+    let said = place.call(&place.c.bundle, &place.c.id, "start", &params.encode_to_vec());
+    let result = BootstrapResult::decode(said.as_slice()).unwrap();
+    assert_eq!((result.version, result.protocol.as_str()), (3, "ttrpc"));
+    assert!(result.address.starts_with("unix:///run/containerd/s/"), "{result:?}");
+    // Older ones give options alone, which parse as parameters too.
+    let said = place.call(
+        &place.c.bundle,
+        &place.c.id,
+        "start",
+        &Any::of("containerd.runc.v1.Options", &options).encode_to_vec(),
+    );
+    assert_eq!(String::from_utf8(said).unwrap(), result.address);
+    let socket = place.aside.command(&["stat", "-c", "%a %F", &result.address["unix://".len()..]]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&socket.stdout), "600 socket\n", "CVE-2020-15257");
+    let address = std::fs::read_to_string(place.c.bundle.join("address")).unwrap();
+    assert_eq!(address, result.address);
+}
+
+#[test]
+fn it_tells_what_it_is() {
+    let place = place!();
+    let said = place.call(&place.c.bundle, "x", "-version", b"");
+    assert!(String::from_utf8(said).unwrap().contains(env!("CARGO_PKG_VERSION")));
+    let options = Any::of("containerd.runc.v1.Options", &RuncOptions::default());
+    let info =
+        RuntimeInfo::decode(place.call(&place.c.bundle, "x", "-info", &options.encode_to_vec()).as_slice()).unwrap();
+    assert_eq!(info.name, "io.containerd.nfrun.v2");
+    assert_eq!(info.options, Some(options));
+    let features: Value = serde_json::from_slice(&info.features.unwrap().value).unwrap();
+    let own: Value = serde_json::from_str(place.c.runtime(&["features"]).ok()).unwrap();
+    assert_eq!(features, own, "as `nfrun features`");
+}
+
+#[test]
+fn both_versions_of_the_service_are_answered_and_no_other() {
+    let place = place!();
+    let shim = place.shim();
+    let mut client = shim.connect();
+    let pid = client.create(&place.c.bundle, &place.c.id, Vec::new());
+    for version in [2, 3] {
+        client.send(version, "Connect", &container(&place.c.id));
+        let answer = ConnectResponse::decode(client.receive().1.unwrap().as_slice()).unwrap();
+        assert_eq!((answer.shim_pid as i32, answer.task_pid as i32), (shim.pid, pid));
+    }
+    client.send(4, "Connect", &container(&place.c.id));
+    let code = |answer: Result<Vec<u8>, _>| answer.map_err(|status: nfrun::shim::messages::ttrpc::Status| status.code);
+    assert_eq!(code(client.receive().1), Err(12), "unimplemented");
+    assert_eq!(code(client.call("Checkpoint", &container(&place.c.id))), Err(12), "unimplemented");
+    assert_eq!(code(client.call("State", &process("nosuch"))), Err(5), "not found");
+    assert_eq!(code(client.call("Delete", &process("nosuch"))), Err(5), "not found");
+    client.ask("Start", &place.c.id);
+    assert_eq!(code(client.call("Start", &process(&place.c.id))), Err(9), "not in this state");
+    assert_eq!(code(client.call("Delete", &process(&place.c.id))), Err(9), "not in this state");
+    client.kill(&place.c.id);
+    assert_eq!(client.wait(&place.c.id), 137);
+    assert_eq!(code(client.call("Kill", &process(&place.c.id))), Err(5), "as of a process that has ended");
+}
+
+#[test]
+fn a_hundred_waits_need_no_thread() {
+    let place = place!();
+    let shim = place.shim();
+    let mut client = shim.connect();
+    client.create(&place.c.bundle, &place.c.id, Vec::new());
+    client.ask("Start", &place.c.id);
+    let streams: Vec<_> = (0..100).map(|_| client.send(2, "Wait", &process(&place.c.id))).collect();
+    // An answer to something later says that all of them were read.
+    let state = client.send(2, "State", &process(&place.c.id));
+    assert_eq!(client.receive().0, state);
+    eventually("one thread is left", || shim.holdings().1 == 1);
+    let mut other = shim.connect();
+    other.kill(&place.c.id);
+    let mut answered: Vec<_> = streams.iter().map(|_| client.receive().0).collect();
+    answered.sort_unstable();
+    assert_eq!(answered, streams);
+    let deleted = DeleteResponse::decode(client.ask("Delete", &place.c.id).as_slice()).unwrap();
+    assert_eq!(deleted.exit_status, 137);
+}
+
+#[test]
+fn an_exec_that_was_never_started_can_be_deleted() {
+    let place = place!();
+    let shim = place.shim();
+    let mut client = shim.connect();
+    client.create(&place.c.bundle, &place.c.id, Vec::new());
+    client.ask("Start", &place.c.id);
+    let spec = Any { type_url: "x".into(), value: br#"{"cwd": "/", "args": ["/nosuch"]}"#.to_vec() };
+    let request =
+        ExecRequest { id: place.c.id.clone(), exec_id: "e".into(), spec: Some(spec), ..ExecRequest::default() };
+    client.call("Exec", &request).unwrap();
+    assert!(client.call("Exec", &request).is_err(), "its id is taken");
+    let exec = nfrun::shim::messages::task::ProcessRequest { id: place.c.id.clone(), exec_id: "e".into() };
+    let state = StateResponse::decode(client.call("State", &exec).unwrap().as_slice()).unwrap();
+    assert_eq!((state.status, state.pid, state.exec_id.as_str()), (1, 0, "e"));
+    client.call("Delete", &exec).unwrap();
+    client.call("Exec", &request).unwrap();
+    assert!(client.call("Start", &exec).unwrap_err().message.contains("/nosuch"));
+    client.call("Delete", &exec).unwrap();
+    assert!(client.call("State", &exec).is_err());
+}
+
+/// Numbers that are the same in each run: xorshift.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % most
+    }
+}
+
+#[test]
+fn ten_thousand_bad_requests_leave_it_as_it_was() {
+    let place = place!();
+    let shim = place.shim();
+    let mut client = shim.connect();
+    client.create(&place.c.bundle, &place.c.id, Vec::new());
+    client.ask("Start", &place.c.id);
+    let before = shim.holdings();
+    let methods = [
+        "Create",
+        "Start",
+        "Delete",
+        "Exec",
+        "Kill",
+        "Pause",
+        "Resume",
+        "Update",
+        "Pids",
+        "Stats",
+        "State",
+        "ResizePty",
+        "CloseIO",
+        "Connect",
+        "Checkpoint",
+        "Nosuch",
+        "",
+    ];
+    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+    let mut good = shim.connect();
+    for round in 0..200 {
+        let mut bad = shim.connect();
+        for _ in 0..50 {
+            let mut payload: Vec<u8> = (0..chance.below(40)).map(|_| chance.below(256) as u8).collect();
+            // Some are nearly right: about what is there, or is not, out of order.
+            if chance.below(3) == 0 {
+                let id = if chance.below(2) == 0 { "nosuch" } else { "" };
+                payload = process(id).encode_to_vec();
+            }
+            let request = nfrun::shim::messages::ttrpc::Request {
+                service: if chance.below(8) == 0 {
+                    "x".into()
+                } else {
+                    format!("containerd.task.v{}.Task", 2 + chance.below(2))
+                },
+                method: methods[chance.below(methods.len() as u64) as usize].into(),
+                payload,
+                timeout_nano: 0,
+            };
+            let mut bytes = frame(chance.below(1 << 32) as u32, Kind::Request, &request.encode_to_vec());
+            match chance.below(6) {
+                // A bit that is another, in the header too.
+                0 => {
+                    let at = chance.below(bytes.len() as u64) as usize;
+                    bytes[at] ^= 1 << chance.below(8);
+                }
+                1 => bytes.truncate(chance.below(bytes.len() as u64) as usize),
+                _ => {}
+            }
+            // It may have closed the connection.
+            let _ = bad.socket.write_all(&bytes);
+        }
+        if round % 2 == 0 {
+            let _ = bad.socket.set_nonblocking(true);
+            let _ = bad.socket.read(&mut [0; 65536]);
+        }
+        drop(bad);
+        if round % 20 == 0 {
+            let state = StateResponse::decode(good.ask("State", &place.c.id).as_slice()).unwrap();
+            assert_eq!(state.status, 2, "still running");
+        }
+    }
+    eventually("descriptors and threads are as before", || {
+        let (fds, threads) = shim.holdings();
+        // The good connection is one more.
+        (fds, threads) == (before.0 + 1, before.1)
+    });
+    let _ = Empty {};
+    good.kill(&place.c.id);
+    assert_eq!(good.wait(&place.c.id), 137);
+}
