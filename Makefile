@@ -22,6 +22,7 @@ TEST_ARGS ?=
 TRIPLE := $(shell sed -n 's/^target = "\(.*\)"$$/\1/p' .cargo/config.toml)
 TARGET := $(abspath $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target))
 BIN := $(TARGET)/$(TRIPLE)/release/nfrun
+SHIM := containerd-shim-nfrun-v2
 # The binary that demo, test and bench run; NFRUN=/usr/sbin/runc tries the scripts on another runtime.
 NFRUN ?= $(BIN)
 
@@ -34,19 +35,18 @@ fishdir := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 # Run as root, and say so in words rather than by the first mount that fails.
 need_root = @[ "$$(id -u)" = 0 ] || { echo "make $@ runs containers, so it needs root: become root and run it again" >&2; exit 1; }
 
-.PHONY: help build demo test test-vm vm test-hosts fuzz bench bench-network check fixtures install uninstall clean clean-fixtures \
-        deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench deps-bench-network
+.PHONY: help build demo test test-vm vm test-hosts fuzz bench bench-network bench-shim check fixtures install uninstall clean clean-fixtures \
+        deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench deps-bench-network deps-bench-shim
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  deps-WHAT        install the Debian packages that build, fixtures, demo, test, vm, fuzz or bench needs"
 	@echo "variables: PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) NAME=$(NAME) (install it as runc) NFRUN (binary that demo, test and bench run) TEST_ARGS BENCH"
 
-build: deps-build ## the static release binary, target/release/nfrun
+build: deps-build ## the static release binaries: target/release/nfrun, and containerd's shim beside it
 	NFRUN_COMMIT=$$(git rev-parse --short=12 HEAD 2> /dev/null || echo unknown) $(CARGO) build --release $(CARGO_FLAGS)
 	@mkdir -p $(TARGET)/release
-	@ln -sfn ../$(TRIPLE)/release/nfrun $(TARGET)/release/nfrun
-	@ls -lL $(TARGET)/release/nfrun
+	@for name in nfrun $(SHIM); do ln -sfn ../$(TRIPLE)/release/$$name $(TARGET)/release/$$name; ls -lL $(TARGET)/release/$$name; done
 
 demo: deps-demo build fixtures ## one container, shown from the inside and the outside, and three that are connected
 	$(need_root)
@@ -99,6 +99,11 @@ bench-network: deps-bench-network build fixtures ## what connecting costs and ca
 	$(need_root)
 	NFRUN=$(NFRUN) benches/network --json $(TARGET)/bench-network.json
 
+bench-shim: deps-bench-shim build fixtures ## what containers cost under containerd, against its own shim with runc and crun
+	$(need_root)
+	$(CARGO) build --release $(CARGO_FLAGS) --example shim-floor
+	BINARIES=$(TARGET)/$(TRIPLE)/release benches/shim --json $(TARGET)/bench-shim.json
+
 # The init program is a package of its own (freestanding, so no test targets to lint); --release because its panic
 # strategy is the release build's.
 INIT := $(wildcard src/init/Cargo.toml)
@@ -125,10 +130,11 @@ fixtures: deps-fixtures ## root filesystems from Debian packages, in rootfs-fixt
 	rootfs-fixtures/build
 
 # `sudo make install` after `make build` as a user: root may have no cargo, and needs none then.
-install: $(if $(shell command -v $(CARGO)),build) ## binary, completions, docs below $(DESTDIR)$(PREFIX)
+install: $(if $(shell command -v $(CARGO)),build) ## binaries, completions, docs below $(DESTDIR)$(PREFIX)
 	@[ -x $(BIN) ] || { echo "there is no $(BIN) and no cargo to make it: run 'make build' first" >&2; exit 1; }
 	install -d $(bindir) $(bashdir) $(zshdir) $(fishdir) $(docdir)
 	install -m 755 $(BIN) $(bindir)/nfrun
+	install -m 755 $(dir $(BIN))$(SHIM) $(bindir)/$(SHIM)
 	@# Another name is a link, so that both are always the same version. What somebody else put there is left alone.
 	@link=$(bindir)/$(NAME); \
 	if [ $(NAME) != nfrun ] && [ -e $$link ] && [ "$$(readlink $$link)" != nfrun ]; then \
@@ -145,7 +151,7 @@ install: $(if $(shell command -v $(CARGO)),build) ## binary, completions, docs b
 uninstall: ## what install put there
 	[ $(NAME) = nfrun ] || [ "$$(readlink $(bindir)/$(NAME))" != nfrun ] || \
 	  rm -f $(bindir)/$(NAME) $(bashdir)/$(NAME) $(zshdir)/_$(NAME) $(fishdir)/$(NAME).fish
-	rm -f $(bindir)/nfrun $(bashdir)/nfrun $(zshdir)/_nfrun $(fishdir)/nfrun.fish
+	rm -f $(bindir)/nfrun $(bindir)/$(SHIM) $(bashdir)/nfrun $(zshdir)/_nfrun $(fishdir)/nfrun.fish
 	rm -rf $(docdir)
 
 clean: ## what cargo made
@@ -155,5 +161,5 @@ clean: ## what cargo made
 clean-fixtures: ## the root filesystems; the next test run makes them anew
 	rm -rf --one-file-system rootfs-fixtures/built
 
-deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench deps-bench-network: deps-%:
+deps-build deps-fixtures deps-demo deps-test deps-vm deps-fuzz deps-bench deps-bench-network deps-bench-shim: deps-%:
 	@.ci/deps $*

@@ -23,6 +23,8 @@ use super::tasks::{Call, Tasks};
 use super::wire::{Frame, Kind};
 use crate::{Context, Result};
 
+/// How long a shim waits for more to do before it gives its memory back.
+const SOON: Duration = Duration::from_millis(1500);
 /// How long the last events are kept trying to be told when the shim ends.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -49,6 +51,8 @@ pub struct Server {
     end: Option<Instant>,
     /// Whether children may have ended that nobody waits for.
     orphans: bool,
+    /// When it has been idle for long enough to make itself small.
+    rest: Option<Instant>,
 }
 
 /// Something that is waited for.
@@ -85,6 +89,7 @@ pub fn serve(namespace: &str, way: Way, beginning: Beginning) -> Result<()> {
         last_key: 0,
         end: None,
         orphans: false,
+        rest: None,
     };
     let outcome = server.run();
     let _ = std::fs::remove_file(path);
@@ -97,7 +102,9 @@ impl Server {
             if self.end.is_some_and(|end| self.publisher.is_idle() || Instant::now() >= end) {
                 return Ok(());
             }
-            for (source, events) in self.wait()? {
+            let ready = self.wait()?;
+            self.rest_if_idle(!ready.is_empty());
+            for (source, events) in ready {
                 self.attend(source, events);
             }
             self.publisher.advance();
@@ -161,7 +168,7 @@ impl Server {
         let sources = self.sources();
         let mut fds: Vec<_> = sources.iter().map(|(_, fd, events)| PollFd::new(*fd, *events)).collect();
         let look = self.keeps_ends_back().then(|| Instant::now() + super::exits::LOOK);
-        let deadlines = self.publisher.deadline().into_iter().chain(self.end).chain(look);
+        let deadlines = self.publisher.deadline().into_iter().chain(self.end).chain(look).chain(self.rest);
         let next = deadlines.chain(self.relays.values().filter_map(|relay| relay.deadline)).min();
         let limit = match next {
             None => PollTimeout::NONE,
@@ -180,6 +187,15 @@ impl Server {
         Ok(ready.filter(|(_, events)| !events.is_empty()).collect())
     }
 
+    fn rest_if_idle(&mut self, is_busy: bool) {
+        if is_busy {
+            self.rest = Some(Instant::now() + SOON);
+        } else if self.rest.is_some_and(|rest| Instant::now() >= rest) && self.jobs.is_idle() {
+            self.rest = None;
+            crate::sys::give_memory_back();
+        }
+    }
+
     fn attend(&mut self, source: Source, events: PollFlags) {
         match source {
             Source::Listener => self.accept(),
@@ -187,9 +203,6 @@ impl Server {
             Source::Jobs => {
                 for finish in self.jobs.take() {
                     finish(self);
-                }
-                if self.jobs.is_idle() {
-                    crate::sys::give_memory_back();
                 }
             }
             Source::Publisher => {}
