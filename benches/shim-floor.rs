@@ -99,8 +99,14 @@ fn serve(mut socket: UnixStream, is_short: bool) {
                 "Wait" => exit.clone(),
                 "State" => {
                     let status = if process.ended { 3 } else { 1 + i32::from(process.started) };
-                    StateResponse { id: whose.id.clone(), pid, status, exec_id: whose.exec_id.clone(), ..Default::default() }
-                        .encode_to_vec()
+                    StateResponse {
+                        id: whose.id.clone(),
+                        pid,
+                        status,
+                        exec_id: whose.exec_id.clone(),
+                        ..Default::default()
+                    }
+                    .encode_to_vec()
                 }
                 "Delete" => DeleteResponse { pid, exit_status: 0, exited_at: Some(Timestamp::now()) }.encode_to_vec(),
                 _ => Vec::new(),

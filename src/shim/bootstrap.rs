@@ -71,6 +71,8 @@ fn become_shim(asked: Asked, flags: &Flags, beginning: Beginning, log: Option<Fi
     if let Some(log) = log {
         logger::start(Target::Open(log), Format::Text, debug)?;
     }
+    // What systemd has said to containerd is not meant for containers.
+    crate::sys::forget_variables(&["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"])?;
     // containerd waits until nobody has the pipes of `start` any more.
     detach()?;
     if let Err(error) = settle(&asked.options) {

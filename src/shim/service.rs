@@ -115,7 +115,9 @@ impl Server {
         let made = match made {
             Ok(made) => made,
             Err(error) => {
-                self.tasks.0.remove(&request.id);
+                if let Some(task) = self.tasks.0.remove(&request.id) {
+                    self.deleted(task.init);
+                }
                 return Err(error.into());
             }
         };
@@ -160,8 +162,8 @@ impl Server {
 
     fn started(&mut self, id: &str, started: crate::Result<()>) -> Result<Vec<u8>, Failure> {
         let init = &mut self.tasks.get(id)?.init;
-        // What ends meanwhile, or because the start failed, is seen from here on.
-        init.phase = Phase::Running;
+        // What ended meanwhile, or because the start failed, is seen from here on.
+        init.phase = if started.is_ok() { Phase::Running } else { Phase::Created };
         let pid = init.pid as u32;
         started.map_err(|error| Failure::from(error).during("OCI runtime start failed"))?;
         let event = TaskStart { container_id: id.to_owned(), pid };
@@ -383,8 +385,14 @@ impl Server {
         let task = self.tasks.get(&request.id)?;
         let (globals, id) = (task.globals.clone(), task.id.clone());
         let execs: Vec<_> = task.execs.iter().map(|(id, process)| (process.pid, id.clone())).collect();
+        let init = task.init.pid;
         self.jobs.run(move || {
-            let answer = container::pids(&globals, &id).map(|pids| {
+            let answer = container::pids(&globals, &id).map(|mut pids| {
+                // A containerd 2 that was started anew takes a task without any for one that was never made, and removes it
+                // with its end (core/runtime/v2/shim_load.go): until it is deleted it has the process that has ended.
+                if pids.is_empty() {
+                    pids.push(init);
+                }
                 let info = |pid: i32| {
                     let exec_id = execs.iter().find(|(its, _)| *its == pid).map(|(_, id)| id.clone())?;
                     Some(Any::of("containerd.runc.v1.ProcessDetails", &ProcessDetails { exec_id }))
@@ -450,7 +458,7 @@ impl Server {
     fn close_io(&mut self, request: &CloseIoRequest) -> Answer {
         let process = self.tasks.get(&request.id)?.process(&request.exec_id)?;
         if request.stdin {
-            process.streams.close_stdin();
+            process.close_stdin();
         }
         done()
     }
@@ -476,8 +484,17 @@ impl Process {
         self.pid = spawned.pid;
         self.pidfd = Some(spawned.process);
         self.streams = streams;
+        if self.is_stdin_closed {
+            self.streams.close_stdin();
+        }
         self.phase = phase;
         spawned.pid as u32
+    }
+
+    /// The client has nothing more to say, be it before there is a process to say it to.
+    fn close_stdin(&mut self) {
+        self.is_stdin_closed = true;
+        self.streams.close_stdin();
     }
 }
 

@@ -64,6 +64,7 @@ pub struct Process {
     pub io: TaskIo,
     /// What the shim keeps open for it.
     pub streams: Streams,
+    pub is_stdin_closed: bool,
     /// config.json's `process`, of one that was added.
     pub document: String,
     pub exit: Option<Exit>,
@@ -92,6 +93,7 @@ impl Process {
             pidfd: None,
             io,
             streams: Streams::default(),
+            is_stdin_closed: false,
             document,
             exit: None,
             unread: None,
@@ -107,10 +109,9 @@ impl Process {
     /// The word for its state.
     pub fn status(&self, paused: bool) -> Status {
         match self.phase {
-            Phase::Added | Phase::Making | Phase::Created => Status::Created,
-            Phase::Starting | Phase::Running if paused => Status::Paused,
-            Phase::Starting if self.document.is_empty() => Status::Created,
-            Phase::Starting | Phase::Running => Status::Running,
+            Phase::Added | Phase::Making | Phase::Created | Phase::Starting => Status::Created,
+            Phase::Running if paused => Status::Paused,
+            Phase::Running => Status::Running,
             Phase::Stopped => Status::Stopped,
         }
     }

@@ -210,12 +210,30 @@ pub fn give_descriptors(command: &mut std::process::Command, fds: Vec<OwnedFd>) 
 /// # Errors
 /// Also where other threads run, in the middle of whose work the child would begin.
 pub fn fork() -> nix::Result<bool> {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    if threads > 1 {
-        return Err(Errno::EBUSY);
-    }
+    alone()?;
     // SAFETY: there is no other thread, as was just seen.
     check(unsafe { libc::fork() }.into()).map(|pid| pid == 0)
+}
+
+/// Takes variables out of the environment, which is the process's.
+///
+/// # Errors
+/// Where other threads run, which may read it.
+pub fn forget_variables(names: &[&str]) -> nix::Result<()> {
+    alone()?;
+    for name in names {
+        // SAFETY: there is no other thread, as was just seen.
+        unsafe { std::env::remove_var(name) };
+    }
+    Ok(())
+}
+
+/// Fails where this process has more than one thread.
+fn alone() -> nix::Result<()> {
+    match std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count) {
+        0 | 1 => Ok(()),
+        _ => Err(Errno::EBUSY),
+    }
 }
 
 /// Lets all threads allocate from one heap: each would keep one of its own, for good. mallopt(3), M_ARENA_MAX.

@@ -37,8 +37,13 @@ impl Place {
 
     /// `start` for a container that is the first of its group.
     pub fn start(&self, dir: &Path, id: &str) -> Shim {
+        self.start_with(dir, id, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_with(&self, dir: &Path, id: &str, variables: &[(&str, &str)]) -> Shim {
         let before = self.all();
-        let address = self.call_start(dir, id);
+        let address = address(self.call_with(dir, id, "start", (b"", variables)));
         let new: Vec<_> = self.all().into_iter().filter(|pid| !before.contains(pid)).collect();
         let [pid] = new[..] else { panic!("one more shim: {new:?}") };
         Shim { address, pid }
@@ -51,12 +56,21 @@ impl Place {
 
     /// Calls the shim as containerd does, with this on stdin; what it prints.
     pub fn call(&self, dir: &Path, id: &str, action: &str, stdin: &[u8]) -> Vec<u8> {
+        self.call_with(dir, id, action, (stdin, &[]))
+    }
+
+    fn call_with(&self, dir: &Path, id: &str, action: &str, (stdin, variables): (&[u8], &[(&str, &str)])) -> Vec<u8> {
         let address = self.containerd();
         let words = ["-namespace", "test", "-address", &address, "-id", id, action];
         // Who enters a mount namespace stands at its root.
         let (shim, enter) = (shim(), format!("cd {} && exec \"$0\" \"$@\"", dir.display()));
         let mut command = self.aside.command(&["sh", "-c", &enter, shim.to_str().unwrap()]);
-        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(words)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("start the shim");
         child.stdin.take().unwrap().write_all(stdin).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -75,8 +89,7 @@ impl Place {
     }
 
     pub fn call_start(&self, dir: &Path, id: &str) -> PathBuf {
-        let said = String::from_utf8(self.call(dir, id, "start", b"")).unwrap();
-        said.strip_prefix("unix://").unwrap_or_else(|| panic!("an address: {said:?}")).into()
+        address(self.call(dir, id, "start", b""))
     }
 
     /// All shims of this test.
@@ -195,6 +208,12 @@ impl Client {
     pub fn wait(&mut self, id: &str) -> u32 {
         WaitResponse::decode(self.ask("Wait", id).as_slice()).unwrap().exit_status
     }
+}
+
+/// What `start` has printed.
+fn address(said: Vec<u8>) -> PathBuf {
+    let said = String::from_utf8(said).unwrap();
+    said.strip_prefix("unix://").unwrap_or_else(|| panic!("an address: {said:?}")).into()
 }
 
 /// A request about a container's first process.

@@ -10,6 +10,7 @@ use nfrun::shim::wire::{Kind, frame};
 use prost::Message;
 
 use crate::client::{Place, container, process};
+use crate::common::outside::mountinfo;
 use crate::common::*;
 
 macro_rules! place {
@@ -110,6 +111,59 @@ fn a_hundred_waits_need_no_thread() {
     assert_eq!(answered, streams);
     let deleted = DeleteResponse::decode(client.ask("Delete", &place.c.id).as_slice()).unwrap();
     assert_eq!(deleted.exit_status, 137);
+}
+
+#[test]
+fn what_systemd_has_said_to_containerd_is_not_for_containers() {
+    let place = place!();
+    let socket = place.c.dir.join("notify.sock");
+    let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let shim = place.start_with(&place.c.bundle, &place.c.id, &[("NOTIFY_SOCKET", socket.to_str().unwrap())]);
+    let mut client = shim.connect();
+    let pid = client.create(&place.c.bundle, &place.c.id, Vec::new());
+    client.ask("Start", &place.c.id);
+    assert!(!mountinfo(pid).iter().any(|mount| mount.target.contains("notify")), "no socket in the container");
+    assert!(manager.recv(&mut [0; 100]).is_err(), "nobody has said anything");
+    client.kill(&place.c.id);
+}
+
+#[test]
+fn stdin_that_is_closed_before_the_start_ends() {
+    let place = place!();
+    let shim = place.shim();
+    let mut client = shim.connect();
+    client.create(&place.c.bundle, &place.c.id, Vec::new());
+    client.ask("Start", &place.c.id);
+    let path = |name: &str| place.c.dir.join(name).to_str().unwrap().to_owned();
+    let fifo =
+        |name: &str| nix::unistd::mkfifo(path(name).as_str(), nix::sys::stat::Mode::from_bits_truncate(0o700)).unwrap();
+    fifo("in");
+    fifo("out");
+    let both = |name: &str| std::fs::File::options().read(true).write(true).open(path(name)).unwrap();
+    let (mut stdin, stdout) = (both("in"), both("out"));
+    let mut output = std::io::BufReader::new(std::fs::File::open(path("out")).unwrap());
+    stdin.write_all(b"said before\n").unwrap();
+    let spec = Any { type_url: "x".into(), value: br#"{"cwd": "/", "args": ["/bin/cat"]}"#.to_vec() };
+    let exec = nfrun::shim::messages::task::ProcessRequest { id: place.c.id.clone(), exec_id: "e".into() };
+    let request = ExecRequest {
+        id: exec.id.clone(),
+        exec_id: "e".into(),
+        stdin: path("in"),
+        stdout: path("out"),
+        spec: Some(spec),
+        ..ExecRequest::default()
+    };
+    client.call("Exec", &request).unwrap();
+    let close = nfrun::shim::messages::task::CloseIoRequest { id: exec.id.clone(), exec_id: "e".into(), stdin: true };
+    client.call("CloseIO", &close).unwrap();
+    client.call("Start", &exec).unwrap();
+    drop((stdin, stdout));
+    let mut said = String::new();
+    output.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "said before\n");
+    client.call("Wait", &exec).unwrap();
+    client.kill(&place.c.id);
 }
 
 #[test]
