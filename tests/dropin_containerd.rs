@@ -3,13 +3,11 @@
 #[macro_use]
 mod common;
 
-use std::io::Write;
 use std::process::Command;
 
 use common::aside::installed;
 use common::containerd::Containerd;
 use common::machine::{Manager, unit_property};
-use common::terminal::{control, lines_of, pty};
 use common::*;
 
 macro_rules! containerd {
@@ -122,17 +120,9 @@ fn a_running_task_is_deleted_by_force_with_all_its_processes() {
 #[test]
 fn a_terminal_passes_keys_and_exit_code() {
     let d = containerd!();
-    let (master, slave) = pty(30, 100);
-    let words = d.run_words(&["--rm", "--tty"], "t", &["/bin/sh", "-c", "/bin/tty; read a; echo got $a; exit 9"]);
-    let mut run = d.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
-    control(&mut run, &slave);
-    let mut run = run.spawn().expect("start ctr");
-    drop(slave);
-    let mut lines = lines_of(&master);
-    lines.until("/dev/pts/0");
-    std::fs::File::from(master.try_clone().unwrap()).write_all(b"typed\n").unwrap();
-    lines.until("got typed");
-    assert_eq!(wait(&mut run, "ctr run --tty"), 9);
+    let script = "/bin/tty; read a; echo got $a; exit 9";
+    let words = d.run_words(&["--rm", "--tty"], "t", &["/bin/sh", "-c", script]);
+    assert_eq!(d.type_into(&words.iter().map(String::as_str).collect::<Vec<_>>()), 9);
 }
 
 #[test]
@@ -162,15 +152,6 @@ fn limits_arrive_and_metrics_are_the_kernels() {
 fn exec_with_a_terminal_has_one() {
     let d = containerd!();
     d.run(&["--detach"], "s", SERVICE).ok();
-    let (master, slave) = pty(30, 100);
     let script = "/bin/tty; read a; echo got $a; exit 4";
-    let mut exec = d.command(&["tasks", "exec", "--tty", "--exec-id", "e", "s", "/bin/sh", "-c", script]);
-    control(&mut exec, &slave);
-    let mut exec = exec.spawn().expect("start ctr");
-    drop(slave);
-    let mut lines = lines_of(&master);
-    lines.until("/dev/pts/");
-    std::fs::File::from(master.try_clone().unwrap()).write_all(b"typed\n").unwrap();
-    lines.until("got typed");
-    assert_eq!(wait(&mut exec, "ctr tasks exec --tty"), 4);
+    assert_eq!(d.type_into(&["tasks", "exec", "--tty", "--exec-id", "e", "s", "/bin/sh", "-c", script]), 4);
 }

@@ -14,6 +14,7 @@ mod flags;
 mod info;
 mod jobs;
 mod logger_program;
+mod making;
 pub mod messages;
 mod metrics;
 mod options;

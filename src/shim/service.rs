@@ -5,22 +5,21 @@ use prost::Message;
 
 use super::failure::{Code, Failure};
 use super::jobs::Finish;
+use super::making::{Made, Making};
 use super::messages::events::{TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskIo, TaskNotice, TaskStart};
 use super::messages::task::{
-    CloseIoRequest, ConnectResponse, ContainerRequest, CreateRequest, DeleteResponse, ExecRequest, KillRequest, Mount,
+    CloseIoRequest, ConnectResponse, ContainerRequest, CreateRequest, DeleteResponse, ExecRequest, KillRequest,
     PidResponse, PidsResponse, ProcessDetails, ProcessInfo, ProcessRequest, ResizeRequest, StateResponse,
     StatsResponse, UpdateRequest,
 };
 use super::messages::ttrpc::Request;
 use super::messages::{Any, Empty, Timestamp};
 use super::options::Options;
-use super::relay::Relay;
 use super::server::Server;
-use super::stdio::{self, Prepared, Streams, Whose};
+use super::stdio::Streams;
 use super::tasks::{Call, Phase, Process, Task};
 use super::{metrics, rootfs};
-use crate::cgroup::OomNotice;
-use crate::container::{self, Changes, ContainerId, CreateOptions, Document, ExecOptions, Globals};
+use crate::container::{self, Changes, ContainerId};
 use crate::sys::spawn::Spawned;
 use crate::{Error, Kind};
 
@@ -495,82 +494,6 @@ impl Process {
     fn close_stdin(&mut self) {
         self.is_stdin_closed = true;
         self.streams.close_stdin();
-    }
-}
-
-/// What a thread has made.
-struct Made {
-    process: Spawned,
-    streams: Streams,
-    relay: Option<Relay>,
-    ends_with_init: bool,
-    oom: Option<OomNotice>,
-}
-
-/// What a thread makes a process of.
-struct Making<'a> {
-    id: &'a ContainerId,
-    globals: &'a Globals,
-    options: &'a Options,
-    namespace: &'a str,
-    io: &'a TaskIo,
-}
-
-impl Making<'_> {
-    fn prepare(&self) -> crate::Result<Prepared> {
-        let owner = (self.options.io_uid, self.options.io_gid);
-        stdio::prepare(self.io, &Whose { id: self.id.as_str(), namespace: self.namespace, owner })
-    }
-
-    fn create(&self, request: &CreateRequest) -> crate::Result<Made> {
-        let bundle = std::path::Path::new(&request.bundle);
-        self.options.remember(bundle)?;
-        let mounts: &[Mount] = &request.rootfs;
-        rootfs::mount_all(bundle, mounts)?;
-        self.create_in(bundle).inspect_err(|_| {
-            if !mounts.is_empty() {
-                rootfs::unmount(bundle);
-            }
-        })
-    }
-
-    fn create_in(&self, bundle: &std::path::Path) -> crate::Result<Made> {
-        let prepared = self.prepare()?;
-        let options = CreateOptions {
-            bundle: bundle.to_owned(),
-            console: prepared.console.clone(),
-            stdio: prepared.stdio.clone(),
-            no_pivot: self.options.no_pivot_root,
-            no_new_keyring: self.options.no_new_keyring,
-            ..CreateOptions::default()
-        };
-        let made = container::create(self.globals, self.id, &options)?;
-        drop(options);
-        let begun = prepared.begin().inspect_err(|_| {
-            if let Err(error) = container::delete(self.globals, self.id, true) {
-                log::warn!("{}: {error}", self.id);
-            }
-        });
-        let (streams, relay) = begun?;
-        // Without the memory controller nobody tells of it.
-        let oom = container::notice_oom(self.globals, self.id);
-        let oom = oom.inspect_err(|error| log::debug!("{}: {error}", self.id)).ok();
-        Ok(Made { process: made.init, streams, relay, ends_with_init: made.ends_with_init, oom })
-    }
-
-    fn exec(&self, document: String) -> crate::Result<Made> {
-        let prepared = self.prepare()?;
-        let options = ExecOptions {
-            process: Some(Document::Text(document)),
-            console: prepared.console.clone(),
-            stdio: prepared.stdio.clone(),
-            detach: true,
-            ..ExecOptions::default()
-        };
-        let process = container::exec_detached(self.globals, self.id, &options)?;
-        drop(options);
-        let (streams, relay) = prepared.begin()?;
-        Ok(Made { process, streams, relay, ends_with_init: false, oom: None })
     }
 }
 

@@ -1,11 +1,13 @@
 //! A real containerd, started by hand, and `ctr`, which drives it.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use super::aside::Aside;
 use super::daemon::containerd_config;
 use super::machine::{self, Manager};
+use super::terminal::{control, lines_of, pty};
 use super::*;
 
 /// nfrun's shim, which is built beside nfrun.
@@ -145,6 +147,21 @@ impl Containerd {
     pub fn run(&self, options: &[&str], id: &str, words: &[&str]) -> Output {
         let all = self.run_words(options, id, words);
         self.ctr(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Runs a script by ctr at a terminal: it says where it is, reads a line, and ends. Its exit code.
+    #[track_caller]
+    pub fn type_into(&self, words: &[&str]) -> i32 {
+        let (master, slave) = pty(30, 100);
+        let mut ctr = self.command(words);
+        control(&mut ctr, &slave);
+        let mut ctr = ctr.spawn().expect("start ctr");
+        drop(slave);
+        let mut lines = lines_of(&master);
+        lines.until("/dev/pts/");
+        std::fs::File::from(master.try_clone().unwrap()).write_all(b"typed\n").unwrap();
+        lines.until("got typed");
+        wait(&mut ctr, "ctr at a terminal")
     }
 
     /// What `ctr tasks ls` says of a task.

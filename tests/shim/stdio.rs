@@ -45,17 +45,8 @@ fn a_terminal_passes_keys_sizes_and_the_exit_code() {
 fn exec_with_a_terminal_has_one() {
     let d = with_containerd!();
     d.run(&["--detach"], "s", SERVICE).ok();
-    let (master, slave) = pty(30, 100);
     let script = "/bin/tty; read a; echo got $a; exit 4";
-    let mut exec = d.command(&["tasks", "exec", "--tty", "--exec-id", "e", "s", "/bin/sh", "-c", script]);
-    control(&mut exec, &slave);
-    let mut exec = exec.spawn().expect("start ctr");
-    drop(slave);
-    let mut lines = lines_of(&master);
-    lines.until("/dev/pts/");
-    std::fs::File::from(master.try_clone().unwrap()).write_all(b"typed\n").unwrap();
-    lines.until("got typed");
-    assert_eq!(wait(&mut exec, "ctr tasks exec --tty"), 4);
+    assert_eq!(d.type_into(&["tasks", "exec", "--tty", "--exec-id", "e", "s", "/bin/sh", "-c", script]), 4);
 }
 
 #[test]
