@@ -22,6 +22,7 @@ mod events;
 mod lifecycle;
 mod pod;
 mod protocol;
+mod rootfs;
 mod stdio;
 
 use common::containerd::Containerd;

@@ -8,7 +8,7 @@ use crate::client::Place;
 use crate::common::*;
 
 /// A bundle for a container of the pod: its directory and its id.
-fn bundle(place: &Place, name: &str, sandbox: Option<i32>) -> (PathBuf, String) {
+pub fn bundle(place: &Place, name: &str, sandbox: Option<i32>) -> (PathBuf, String) {
     let (dir, id) = (place.c.dir.join(name), format!("{}-{name}", place.c.id));
     std::fs::create_dir_all(&dir).unwrap();
     let text = std::fs::read_to_string(place.c.bundle.join("config.json")).unwrap();
@@ -28,7 +28,7 @@ fn bundle(place: &Place, name: &str, sandbox: Option<i32>) -> (PathBuf, String) 
 }
 
 /// As containerd's snapshotter mounts a root filesystem: an overlay, whose own layers lie on a filesystem that takes them.
-fn overlay(place: &Place, dir: &Path) -> Vec<Mount> {
+pub fn overlay(place: &Place, dir: &Path) -> Vec<Mount> {
     let layers = dir.join("layers");
     let layers = layers.to_str().unwrap();
     let script = format!("mkdir {layers} && mount -t tmpfs t {layers} && mkdir {layers}/upper {layers}/work");
@@ -97,26 +97,4 @@ fn a_shutdown_leaves_the_others_of_the_pod_alone() {
     assert!(!client.ask("State", &place.c.id).is_empty(), "it still answers");
     client.ask("Delete", &place.c.id);
     client.ask("Shutdown", &place.c.id);
-}
-
-#[test]
-fn a_root_filesystem_that_cannot_be_mounted_is_named_and_leaves_nothing() {
-    if is_reference() {
-        skip!("it is about nfrun's own shim");
-    }
-    let place = Place::new();
-    let shim = place.shim();
-    let mut client = shim.connect();
-    let (dir, id) = bundle(&place, "one", None);
-    let mut mounts = overlay(&place, &dir);
-    mounts.push(Mount { kind: "nosuchfs".into(), source: "what".into(), ..Mount::default() });
-    let bundle = dir.to_str().unwrap().to_owned();
-    let request =
-        nfrun::shim::messages::task::CreateRequest { id: id.clone(), bundle, rootfs: mounts, ..Default::default() };
-    let status = client.call("Create", &request).unwrap_err();
-    assert!(status.message.contains("nosuchfs what on"), "{status:?}");
-    let rootfs = dir.join("rootfs");
-    let mounted = place.aside.command(&["mountpoint", "-q", rootfs.to_str().unwrap()]).status().unwrap();
-    assert!(!mounted.success(), "the overlay below it is gone too");
-    assert!(client.call("State", &crate::client::process(&id)).is_err());
 }
