@@ -76,6 +76,7 @@ fn a_network_is_made_shown_and_removed() {
 
 #[test]
 fn every_flag_of_create_stands_in_the_definition() {
+    needs_veth!();
     let host = Host::new();
     host.make(&[
         "n",
@@ -132,6 +133,7 @@ fn every_flag_of_create_stands_in_the_definition() {
 
 #[test]
 fn a_range_is_chosen_that_nobody_has() {
+    needs_veth!();
     let host = Host::new();
     host.sh("ip link add eth7 type veth peer name peer7; ip address add 10.89.0.9/24 dev eth7; ip link set eth7 up
          ip link set peer7 up; ip route add 10.89.2.0/23 dev eth7; ip route add default dev eth7");
@@ -154,6 +156,7 @@ fn a_range_is_chosen_that_nobody_has() {
 
 #[test]
 fn what_cannot_be_is_refused_by_its_flag_and_leaves_nothing() {
+    needs_veth!();
     let host = Host::new();
     host.make(&["old", "--subnet=10.1.0.0/24", "--interface-name=br7"]);
     host.sh("ip link add eth7 type veth peer name peer7; ip address add 192.0.2.9/24 dev eth7; ip link set eth7 up
@@ -219,6 +222,7 @@ fn what_cannot_be_is_refused_by_its_flag_and_leaves_nothing() {
 
 #[test]
 fn a_bridge_that_is_somebodys_keeps_its_range() {
+    needs_veth!();
     let host = Host::new();
     host.sh("ip link add br0 type bridge; ip address add 192.0.2.1/24 dev br0; ip link set br0 up");
     host.make(&["theirs", "--interface-name=br0", "-o", "mode=unmanaged", "--subnet=192.0.2.0/24"]);
@@ -232,6 +236,7 @@ fn a_bridge_that_is_somebodys_keeps_its_range() {
 
 #[test]
 fn a_network_in_use_is_kept_and_its_containers_named() {
+    needs_veth!();
     let host = Host::new();
     host.c.create();
     host.make(&["used", "--subnet=10.1.0.0/24"]);
@@ -265,6 +270,7 @@ fn a_network_in_use_is_kept_and_its_containers_named() {
 
 #[test]
 fn what_a_container_left_that_is_gone_keeps_no_network() {
+    needs_veth!();
     let host = Host::new();
     host.make(&["n", "--subnet=10.1.0.0/24"]);
     host.attach("n", "gone", &["8080:80"]);
