@@ -13,7 +13,7 @@ use super::tasks::{Exit, Phase};
 use crate::container;
 
 /// How long an end is kept back at most, and how often is looked meanwhile: the kernel tells nobody that a pipe is empty.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 pub const LOOK: Duration = Duration::from_millis(1);
 
 impl Server {

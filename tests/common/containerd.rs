@@ -112,7 +112,7 @@ impl Containerd {
         let cgroup = self.cgroup_of(id);
         let rootfs = self.c.bundle.join("rootfs");
         let mut usual = vec!["run", "--cgroup", &cgroup];
-        if self.manager == Manager::Systemd {
+        if self.manager == Manager::Systemd && matches!(self.runtime, Runtime::Runc) {
             usual.push("--runc-systemd-cgroup");
         }
         if let Some(runtime) = runtime {

@@ -22,6 +22,14 @@ pub struct Place {
     pub aside: Aside,
 }
 
+/// What containerd says to `start` beside the container and its own address.
+#[derive(Default)]
+pub struct Said<'a> {
+    pub stdin: &'a [u8],
+    pub variables: &'a [(&'a str, &'a str)],
+    pub flags: &'a [&'a str],
+}
+
 /// A shim that listens.
 pub struct Shim {
     pub address: PathBuf,
@@ -37,13 +45,13 @@ impl Place {
 
     /// `start` for a container that is the first of its group.
     pub fn start(&self, dir: &Path, id: &str) -> Shim {
-        self.start_with(dir, id, &[])
+        self.start_with(dir, id, &Said::default())
     }
 
-    /// The same with variables of the environment.
-    pub fn start_with(&self, dir: &Path, id: &str, variables: &[(&str, &str)]) -> Shim {
+    /// The same with what containerd says beside it.
+    pub fn start_with(&self, dir: &Path, id: &str, said: &Said) -> Shim {
         let before = self.all();
-        let address = address(self.call_with(dir, id, "start", (b"", variables)));
+        let address = address(self.call_with(dir, id, "start", said));
         let new: Vec<_> = self.all().into_iter().filter(|pid| !before.contains(pid)).collect();
         let [pid] = new[..] else { panic!("one more shim: {new:?}") };
         Shim { address, pid }
@@ -56,23 +64,23 @@ impl Place {
 
     /// Calls the shim as containerd does, with this on stdin; what it prints.
     pub fn call(&self, dir: &Path, id: &str, action: &str, stdin: &[u8]) -> Vec<u8> {
-        self.call_with(dir, id, action, (stdin, &[]))
+        self.call_with(dir, id, action, &Said { stdin, ..Said::default() })
     }
 
-    fn call_with(&self, dir: &Path, id: &str, action: &str, (stdin, variables): (&[u8], &[(&str, &str)])) -> Vec<u8> {
+    fn call_with(&self, dir: &Path, id: &str, action: &str, said: &Said) -> Vec<u8> {
         let address = self.containerd();
-        let words = ["-namespace", "test", "-address", &address, "-id", id, action];
+        let words = [&["-namespace", "test", "-address", &address, "-id", id][..], said.flags, &[action]].concat();
         // Who enters a mount namespace stands at its root.
         let (shim, enter) = (shim(), format!("cd {} && exec \"$0\" \"$@\"", dir.display()));
         let mut command = self.aside.command(&["sh", "-c", &enter, shim.to_str().unwrap()]);
         command
             .args(words)
-            .envs(variables.iter().copied())
+            .envs(said.variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("start the shim");
-        child.stdin.take().unwrap().write_all(stdin).unwrap();
+        child.stdin.take().unwrap().write_all(said.stdin).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use crate::common::machine::{Manager, unit_property};
 use crate::common::*;
 use crate::{SERVICE, common, shims};
 
@@ -70,6 +71,22 @@ fn limits_arrive_are_updated_and_metrics_are_the_kernels() {
     assert!((1..=2).contains(&pids), "the shell and its child: {metrics}");
     let cpu = field(["cpu", "usage", "total"], ["cpu", "usage_usec"]).and_then(|usage| usage.as_u64());
     assert!(cpu > Some(0), "{metrics}");
+}
+
+#[test]
+fn nothing_of_the_shim_is_inherited() {
+    let d = with_containerd!();
+    d.run(&["--detach"], "s", SERVICE).ok();
+    // ls has the directory open.
+    let descriptors = ["/bin/ls", "/proc/self/fd"];
+    let signals = ["/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"];
+    let exec = |id: &str, words: &[&str]| d.ctr(&[&["tasks", "exec", "--exec-id", id, "s"], words].concat());
+    for output in [d.run(&["--rm"], "one", &descriptors), exec("e", &descriptors)] {
+        assert_eq!(output.ok().split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+    }
+    for output in [d.run(&["--rm"], "two", &signals), exec("f", &signals)] {
+        assert!(output.ok().lines().all(|line| line.ends_with("\t0000000000000000")), "{output:?}");
+    }
 }
 
 #[test]
@@ -167,6 +184,25 @@ fn options_come_as_toml_and_the_command_line_finds_the_container() {
     std::fs::write(&file, "SystemdCgroups = true\n").unwrap();
     d.run(&option, "t", SERVICE).fails(1, &["SystemdCgroups"]);
     eventually("no shim is left", || shims(&d).is_empty());
+}
+
+#[test]
+fn systemd_makes_the_cgroups_when_it_is_asked() {
+    let mut d = with_containerd!();
+    if Manager::here() != Manager::Systemd {
+        skip!("this machine is not the tests' own, or systemd does not run it");
+    }
+    d.manager = Manager::Systemd;
+    let file = d.c.dir.join("options.toml");
+    std::fs::write(&file, "SystemdCgroup = true\n").unwrap();
+    d.run(&["--detach", "--memory-limit", "67108864", "--runtime-config-path", file.to_str().unwrap()], "s", SERVICE)
+        .ok();
+    assert_eq!(unit_property("nfrun-ctr-s.scope", "ActiveState"), "active");
+    assert_eq!(unit_property("nfrun-ctr-s.scope", "MemoryMax"), "67108864");
+    d.ctr(&["tasks", "kill", "--signal", "KILL", "s"]).ok();
+    eventually("it stopped", || d.status("s") == "STOPPED");
+    d.ctr(&["tasks", "delete", "s"]);
+    eventually("its scope is gone", || unit_property("nfrun-ctr-s.scope", "LoadState") == "not-found");
 }
 
 #[test]

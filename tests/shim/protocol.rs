@@ -1,15 +1,16 @@
 //! The protocol by itself: how a shim is found, what it says of itself, and what it bears.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nfrun::shim::messages::bootstrap::{BootstrapParams, BootstrapResult, Extension, RuntimeInfo};
 use nfrun::shim::messages::options::RuncOptions;
-use nfrun::shim::messages::task::{ConnectResponse, DeleteResponse, ExecRequest, StateResponse};
+use nfrun::shim::messages::task::{ConnectResponse, CreateRequest, DeleteResponse, ExecRequest, StateResponse};
 use nfrun::shim::messages::{Any, Empty};
 use nfrun::shim::wire::{Kind, frame};
 use prost::Message;
 
-use crate::client::{Place, container, process};
+use crate::client::{Place, Said, container, process};
 use crate::common::outside::mountinfo;
 use crate::common::*;
 
@@ -93,6 +94,83 @@ fn both_versions_of_the_service_are_answered_and_no_other() {
 }
 
 #[test]
+fn events_are_passed_on_by_a_program_where_no_socket_is_known() {
+    let place = place!();
+    let (program, log) = (place.c.dir.join("publish"), place.c.dir.join("published"));
+    let script = format!("#!/bin/sh\necho \"$*\" >> {}; cat > /dev/null\n", log.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let flags = ["-publish-binary", program.to_str().unwrap()];
+    let shim = place.start_with(&place.c.bundle, &place.c.id, &Said { flags: &flags, ..Said::default() });
+    let mut client = shim.connect();
+    client.create(&place.c.bundle, &place.c.id, Vec::new());
+    client.ask("Start", &place.c.id);
+    client.kill(&place.c.id);
+    client.wait(&place.c.id);
+    client.ask("Delete", &place.c.id);
+    let lines = || std::fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    eventually("four events are passed on", || lines().len() == 4);
+    for (line, topic) in lines().iter().zip(["create", "start", "exit", "delete"]) {
+        let address = place.containerd();
+        assert_eq!(*line, format!("--address {address} publish --topic /tasks/{topic} --namespace test"));
+    }
+}
+
+#[test]
+fn options_of_runc_are_honoured() {
+    let place = place!();
+    let cgroup = format!("{}/of-the-shim", place.c.cgroup_parent);
+    let hierarchy = if outside::is_v2() { "" } else { "pids" };
+    std::fs::create_dir_all(outside::cgroup_dir(hierarchy, &cgroup)).unwrap();
+    let options = RuncOptions {
+        shim_cgroup: cgroup.clone(),
+        io_uid: 1234,
+        io_gid: 1235,
+        binary_name: "/x".into(),
+        ..Default::default()
+    };
+    let options = Any::of("containerd.runc.v1.Options", &options);
+    let stdin = options.encode_to_vec();
+    let shim = place.start_with(&place.c.bundle, &place.c.id, &Said { stdin: &stdin, ..Said::default() });
+    let cgroups = || std::fs::read_to_string(format!("/proc/{}/cgroup", shim.pid)).unwrap();
+    eventually("the shim is in its cgroup", || cgroups().contains(&cgroup));
+    let mut client = shim.connect();
+    let path = |name: &str| place.c.dir.join(name).to_str().unwrap().to_owned();
+    nix::unistd::mkfifo(path("out").as_str(), nix::sys::stat::Mode::from_bits_truncate(0o700)).unwrap();
+    let _reader = std::fs::File::options().read(true).write(true).open(path("out")).unwrap();
+    let request = CreateRequest {
+        id: place.c.id.clone(),
+        bundle: place.c.bundle.to_str().unwrap().into(),
+        stdout: path("out"),
+        options: Some(options),
+        ..Default::default()
+    };
+    client.call("Create", &request).unwrap();
+    let owner = std::fs::metadata(path("out")).unwrap();
+    assert_eq!((owner.uid(), owner.gid()), (1234, 1235));
+    client.ask("Delete", &place.c.id);
+}
+
+#[test]
+fn a_shim_that_is_asked_to_end_leaves_its_containers_and_no_socket() {
+    let place = place!();
+    let shim = place.shim();
+    let mut client = shim.connect();
+    let pid = client.create(&place.c.bundle, &place.c.id, Vec::new());
+    client.ask("Start", &place.c.id);
+    let (process, container) = (pidfd(shim.pid).unwrap(), pidfd(pid).unwrap());
+    events::signal(&process, libc::SIGTERM);
+    assert!(ends_within(&process, LIMIT));
+    assert!(!readable_within(&container, std::time::Duration::ZERO), "the container runs on");
+    let there = place.aside.command(&["test", "-e", shim.address.to_str().unwrap()]).status().unwrap();
+    assert!(!there.success(), "its socket is gone");
+    let said = place.call(&place.c.bundle, &place.c.id, "delete", b"");
+    let said = DeleteResponse::decode(said.as_slice()).unwrap();
+    assert_eq!((said.pid as i32, said.exit_status), (pid, 137));
+    assert!(ends_within(&container, LIMIT), "as containerd removes what a shim has left");
+}
+
+#[test]
 fn a_hundred_waits_need_no_thread() {
     let place = place!();
     let shim = place.shim();
@@ -119,7 +197,9 @@ fn what_systemd_has_said_to_containerd_is_not_for_containers() {
     let socket = place.c.dir.join("notify.sock");
     let manager = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
     manager.set_nonblocking(true).unwrap();
-    let shim = place.start_with(&place.c.bundle, &place.c.id, &[("NOTIFY_SOCKET", socket.to_str().unwrap())]);
+    let variables = [("NOTIFY_SOCKET", socket.to_str().unwrap())];
+    let said = Said { variables: &variables, ..Said::default() };
+    let shim = place.start_with(&place.c.bundle, &place.c.id, &said);
     let mut client = shim.connect();
     let pid = client.create(&place.c.bundle, &place.c.id, Vec::new());
     client.ask("Start", &place.c.id);
@@ -207,6 +287,8 @@ fn ten_thousand_bad_requests_leave_it_as_it_was() {
     let mut client = shim.connect();
     client.create(&place.c.bundle, &place.c.id, Vec::new());
     client.ask("Start", &place.c.id);
+    // The thread of the start may still be ending.
+    eventually("one thread is left", || shim.holdings().1 == 1);
     let before = shim.holdings();
     let methods = [
         "Create",
