@@ -4,12 +4,22 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-/// A containerd that runs containers by the shim.
-macro_rules! with_containerd {
-    () => {{
+/// Leaves a test where there is no shim of nfrun's.
+macro_rules! needs_shim {
+    () => {
         if $crate::common::is_reference() {
             skip!("it is about nfrun's own shim");
         }
+        if !$crate::common::containerd::shim().exists() {
+            skip!("there is no shim beside the nfrun under test");
+        }
+    };
+}
+
+/// A containerd that runs containers by the shim.
+macro_rules! with_containerd {
+    () => {{
+        needs_shim!();
         if !$crate::common::aside::installed("containerd") || !$crate::common::aside::installed("ctr") {
             skip!("containerd or ctr is not installed");
         }

@@ -44,9 +44,7 @@ pub fn overlay(place: &Place, dir: &Path) -> Vec<Mount> {
 
 #[test]
 fn a_pod_has_one_shim_and_each_of_its_containers_one_end() {
-    if is_reference() {
-        skip!("it is about nfrun's own shim");
-    }
+    needs_shim!();
     let place = Place::new();
     let (sandbox_dir, sandbox) = bundle(&place, "sandbox", None);
     let shim = place.start(&sandbox_dir, &sandbox);
@@ -85,9 +83,7 @@ fn a_pod_has_one_shim_and_each_of_its_containers_one_end() {
 
 #[test]
 fn a_shutdown_leaves_the_others_of_the_pod_alone() {
-    if is_reference() {
-        skip!("it is about nfrun's own shim");
-    }
+    needs_shim!();
     let place = Place::new();
     let shim = place.shim();
     let mut client = shim.connect();

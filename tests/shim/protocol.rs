@@ -16,9 +16,7 @@ use crate::common::*;
 
 macro_rules! place {
     () => {{
-        if is_reference() {
-            skip!("it is about nfrun's own shim");
-        }
+        needs_shim!();
         Place::new()
     }};
 }

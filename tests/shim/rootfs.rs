@@ -31,9 +31,7 @@ fn run_on(place: &Place, name: &str, mounts: impl FnOnce(&Path) -> Vec<Mount>) -
 
 #[test]
 fn a_root_filesystem_that_cannot_be_mounted_is_named_and_leaves_nothing() {
-    if is_reference() {
-        skip!("it is about nfrun's own shim");
-    }
+    needs_shim!();
     let place = Place::new();
     let shim = place.shim();
     let mut client = shim.connect();
@@ -50,9 +48,7 @@ fn a_root_filesystem_that_cannot_be_mounted_is_named_and_leaves_nothing() {
 
 #[test]
 fn more_layers_than_options_have_room_for_are_mounted_by_short_names() {
-    if is_reference() {
-        skip!("it is about nfrun's own shim");
-    }
+    needs_shim!();
     let place = Place::new();
     let root = run_on(&place, "many", |dir| {
         let mut mounts = overlay(&place, dir);
@@ -75,9 +71,7 @@ fn more_layers_than_options_have_room_for_are_mounted_by_short_names() {
 
 #[test]
 fn an_image_is_mounted_by_a_loop_device_that_goes_with_it() {
-    if is_reference() {
-        skip!("it is about nfrun's own shim");
-    }
+    needs_shim!();
     if !Path::new("/dev/loop-control").exists() || !aside::installed("mke2fs") {
         skip!("there are no loop devices, or mke2fs is not installed");
     }

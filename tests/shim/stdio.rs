@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::SERVICE;
 use crate::common::terminal::{control, lines_of, pty, resize};
@@ -13,30 +12,25 @@ use crate::common::*;
 fn a_terminal_passes_keys_sizes_and_the_exit_code() {
     let d = with_containerd!();
     let (master, slave) = pty(30, 100);
-    let script =
-        "/bin/tty; trap '/bin/stty size' WINCH; echo ready; while :; do read a && break; done; echo got $a; exit 9";
+    let script = "/bin/tty; while read a; do [ $a = size ] || break; echo \"it is $(/bin/stty size).\"; done; echo got $a; exit 9";
     let words = d.run_words(&["--rm", "--tty"], "t", &["/bin/sh", "-c", script]);
     let mut run = d.command(&words.iter().map(String::as_str).collect::<Vec<_>>());
     control(&mut run, &slave);
     let mut run = run.spawn().expect("start ctr");
     drop(slave);
     let mut lines = lines_of(&master);
+    let mut keys = std::fs::File::from(master.try_clone().unwrap());
     lines.until("/dev/pts/0");
-    lines.until("ready");
     resize(&master, 41, 83);
-    // The kernel has told ctr by a signal, which it may not have been ready for.
-    let (over, ctr) = (AtomicBool::new(false), pidfd(run.id() as i32).unwrap());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                events::signal(&ctr, libc::SIGWINCH);
-                std::thread::sleep(std::time::Duration::from_millis(50));
-            }
-        });
-        lines.until("41 83");
-        over.store(true, Ordering::Relaxed);
+    let ctr = pidfd(run.id() as i32).unwrap();
+    eventually("the terminal inside has the size of that outside", || {
+        // The kernel has told ctr by a signal, which it may not have been ready for.
+        events::signal(&ctr, libc::SIGWINCH);
+        keys.write_all(b"size\n").unwrap();
+        lines.until("it is ");
+        lines.until(".").contains("41 83")
     });
-    std::fs::File::from(master.try_clone().unwrap()).write_all(b"typed\n").unwrap();
+    keys.write_all(b"typed\n").unwrap();
     lines.until("got typed");
     assert_eq!(wait(&mut run, "ctr run --tty"), 9);
 }
