@@ -61,7 +61,10 @@ fn whole_life(c: &Container, exec_says: &str) {
     c.exec_with(&["--detach"], &["sleep", "1000"]).ok();
     let pids: Vec<i32> = serde_json::from_str(c.on_id(&["ps", "--format", "json"]).ok()).unwrap();
     assert!(pids.len() == 2 && pids.contains(&pid), "{pids:?}, {pid} among them");
-    assert_eq!(c.on_id(&["ps"]).ok().lines().count(), 3);
+    // The PATH of some has no /bin, where Debian 11 has it.
+    if std::path::Path::new("/usr/bin/ps").exists() {
+        assert_eq!(c.on_id(&["ps"]).ok().lines().count(), 3);
+    }
     c.on_id(&["delete"]).fails(1, &["not stopped"]);
     c.kill("KILL");
     assert_eq!(c.exec(&["true"]).code, 255);
