@@ -5,7 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nfrun::shim::messages::bootstrap::{BootstrapParams, BootstrapResult, Extension, RuntimeInfo};
 use nfrun::shim::messages::options::RuncOptions;
-use nfrun::shim::messages::task::{ConnectResponse, CreateRequest, DeleteResponse, ExecRequest, StateResponse};
+use nfrun::shim::messages::task::{
+    ConnectResponse, CreateRequest, DeleteResponse, ExecRequest, StateResponse, UpdateRequest,
+};
 use nfrun::shim::messages::{Any, Empty};
 use nfrun::shim::wire::{Kind, frame};
 use prost::Message;
@@ -166,6 +168,23 @@ fn a_shim_that_is_asked_to_end_leaves_its_containers_and_no_socket() {
     let said = DeleteResponse::decode(said.as_slice()).unwrap();
     assert_eq!((said.pid as i32, said.exit_status), (pid, 137));
     assert!(ends_within(&container, LIMIT), "as containerd removes what a shim has left");
+}
+
+#[test]
+fn limits_are_updated() {
+    let place = place!();
+    let shim = place.shim();
+    let mut client = shim.connect();
+    let pid = client.create(&place.c.bundle, &place.c.id, Vec::new());
+    client.ask("Start", &place.c.id);
+    let mut update = |text: &str| {
+        let resources = Any { type_url: "x".into(), value: text.as_bytes().to_vec() };
+        client.call("Update", &UpdateRequest { id: place.c.id.clone(), resources: Some(resources) })
+    };
+    update(r#"{"pids": {"limit": 77}}"#).unwrap();
+    assert_eq!(outside::limit_of(pid, "pids", "pids.max", "pids.max"), "77");
+    assert!(update(r#"{"pids": {"limit": "many"}}"#).unwrap_err().message.contains("pids"));
+    client.kill(&place.c.id);
 }
 
 #[test]
