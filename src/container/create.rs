@@ -34,6 +34,8 @@ pub struct NewContainer {
     pub init: Spawned,
     /// See [`State::ends_with_init`].
     pub ends_with_init: bool,
+    /// Its cgroups.
+    pub place: Option<cgroup::Place>,
 }
 
 /// Creates a container from a bundle and leaves it waiting for `start`.
@@ -44,7 +46,8 @@ pub fn create(globals: &Globals, id: &ContainerId, options: &CreateOptions) -> R
     let creation = Creation::begin(globals, id, options, &config, true)?;
     let console = options.console.as_ref().map(terminal::connect).transpose()?;
     let ends_with_init = creation.planned.ends_with_init();
-    creation.carry_out(console).map(|created| NewContainer { init: created.init, ends_with_init })
+    let Created { init, place, .. } = creation.carry_out(console)?;
+    Ok(NewContainer { init, ends_with_init, place })
 }
 
 /// Whether config.json asks for a terminal.
@@ -152,6 +155,8 @@ pub struct Creation<'a> {
 pub struct Created {
     /// Its first process.
     pub init: Spawned,
+    /// Its cgroups.
+    pub place: Option<cgroup::Place>,
     /// Its directory, locked.
     pub locked: Locked,
     /// The hooks to run now that the process runs, or at `start`.
@@ -198,8 +203,8 @@ impl<'a> Creation<'a> {
         let outcome = self.perform(console);
         match (outcome, self.locked.take()) {
             (Ok(init), Some(locked)) => {
-                let Planned { poststart, told, .. } = self.planned;
-                Ok(Created { init, locked, poststart, told, notifier: self.notifier })
+                let Planned { poststart, told, place, .. } = self.planned;
+                Ok(Created { init, place, locked, poststart, told, notifier: self.notifier })
             }
             (Ok(_), None) => Err(Error::new("the plan made no state directory")),
             (Err(error), None) => Err(error),

@@ -73,14 +73,6 @@ pub fn counters(globals: &Globals, id: &ContainerId) -> Result<(cgroup::Stats, b
     Ok((place.stats()?, place.is_v2()))
 }
 
-/// Listens for the container's running out of memory.
-///
-/// # Errors
-/// As [`stats`], and without the memory controller.
-pub fn notice_oom(globals: &Globals, id: &ContainerId) -> Result<cgroup::OomNotice> {
-    place_of(&running(globals, id)?.0)?.notice_oom()
-}
-
 /// Tells `tell` of every event until the container ends, or nobody reads `reader` any more.
 ///
 /// # Errors

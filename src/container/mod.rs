@@ -43,7 +43,7 @@ pub use capture::{CaptureOptions, capture};
 pub use cleanup::{delete, gc};
 pub use connect::{connect, disconnect};
 pub use create::{NewContainer, create, plan};
-pub use events::{Event, counters, events, notice_oom, stats};
+pub use events::{Event, counters, events, stats};
 pub use exec::{exec, exec_detached};
 pub use run::run;
 pub use signal::{kill, pause, resume};

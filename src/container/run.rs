@@ -21,7 +21,7 @@ pub fn run(globals: &Globals, id: &ContainerId, create: &CreateOptions, run: Run
     let creation = Creation::begin(globals, id, create, &config, false)?;
     let foreground = if run.detach { None } else { Some(Foreground::begin(!run.no_subreaper)?) };
     let (console, terminal) = Terminal::open(tty, create.console.as_ref())?;
-    let Created { init, locked, poststart, told, notifier } = creation.carry_out(console)?;
+    let Created { init, locked, poststart, told, notifier, .. } = creation.carry_out(console)?;
     // Others may work on the container while it runs.
     let directory = locked.directory.path.clone();
     drop(locked);

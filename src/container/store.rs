@@ -82,7 +82,7 @@ pub struct State {
 impl State {
     /// Whether the kernel ends all of the container with its first process: that is pid 1 of a namespace of its own.
     pub fn ends_with_init(&self) -> bool {
-        self.namespaces & libc::CLONE_NEWPID as u64 != 0 && !self.joined_pids
+        crate::bundle::create::ends_with_init(self.namespaces, self.joined_pids)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::flags::Flags;
-use super::info;
 use super::messages::Any;
 use super::messages::bootstrap::{BootstrapParams, BootstrapResult};
 use super::options::Options;
 use super::publisher::Way;
 use super::server::{self, Beginning};
+use super::{print, read_stdin};
 use crate::logger::{self, Format, Target};
 use crate::{Context, Error, Result};
 
@@ -32,8 +32,6 @@ const SOCKETS: &str = "/run/containerd/s";
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 /// The file of a bundle that tells its shim's address to a containerd that was started anew.
 const ADDRESS_FILE: &str = "address";
-/// The most that is read of stdin, in bytes.
-const MOST: u64 = 10 << 20;
 
 /// What containerd says beside the flags.
 struct Asked {
@@ -57,10 +55,10 @@ pub fn start(flags: &Flags) -> Result<()> {
     } else {
         address.into_bytes()
     };
-    let Some(listener) = listener else { return info::print(&answer) };
+    let Some(listener) = listener else { return print(&answer) };
     let log = open_log();
     if !crate::sys::fork().context(|| "fork the shim")? {
-        return info::print(&answer);
+        return print(&answer);
     }
     become_shim(asked, flags, Beginning { listener, path }, log)
 }
@@ -108,26 +106,15 @@ fn settle(options: &Options) -> Result<()> {
     let pid = std::process::id().to_string();
     let path = options.shim_cgroup.trim_start_matches('/');
     let mut entered = false;
-    for root in std::iter::once(PathBuf::from("/sys/fs/cgroup")).chain(hierarchies()) {
-        match std::fs::write(root.join(path).join("cgroup.procs"), &pid) {
+    for hierarchy in crate::cgroup::Layout::read()?.hierarchies {
+        let root = hierarchy.mount_point;
+        match std::fs::write(format!("{root}/{path}/cgroup.procs"), &pid) {
             Ok(()) => entered = true,
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::from(error).context(format!("shim_cgroup {path}, in {}", root.display()))),
+            Err(error) => return Err(Error::from(error).context(format!("shim_cgroup {path}, in {root}"))),
         }
     }
     if entered { Ok(()) } else { Err(Error::invalid(format!("shim_cgroup {path}: there is no such cgroup"))) }
-}
-
-fn hierarchies() -> impl Iterator<Item = PathBuf> {
-    let entries = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir() && !path.is_symlink())
-}
-
-/// All of stdin.
-pub fn read_stdin() -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::io::stdin().take(MOST).read_to_end(&mut bytes).context(|| "read stdin")?;
-    Ok(bytes)
 }
 
 fn read_asked(flags: &Flags) -> Result<Asked> {

@@ -7,7 +7,7 @@ use prost::Message;
 use super::flags::Flags;
 use super::messages::Timestamp;
 use super::messages::task::DeleteResponse;
-use super::{bootstrap, info, options, rootfs};
+use super::{bootstrap, options, print, rootfs};
 use crate::container::{self, ContainerId};
 use crate::{Context, Result};
 
@@ -24,7 +24,7 @@ pub fn delete(flags: &Flags) -> Result<()> {
     deleted?;
     let response =
         DeleteResponse { pid: pid as u32, exit_status: 128 + libc::SIGKILL as u32, exited_at: Some(Timestamp::now()) };
-    info::print(&response.encode_to_vec())
+    print(&response.encode_to_vec())
 }
 
 /// containerd gives the directory as a flag, or is in it, or is beside it.

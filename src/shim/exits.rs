@@ -43,9 +43,6 @@ impl Server {
 
     /// Tells the ends of processes whose output has been read by now.
     pub fn look_at_output(&mut self) {
-        if !self.keeps_ends_back() {
-            return;
-        }
         let processes = self.tasks.0.values().flat_map(|task| task.processes());
         let keys: Vec<_> = processes.filter(|process| process.unread.is_some()).map(|process| process.key).collect();
         for key in keys {

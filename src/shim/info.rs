@@ -1,14 +1,14 @@
 //! What the shim is, for people (`-version`) and for containerd (`-info`, since 2.0).
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use prost::Message;
 
 use super::messages::Any;
 use super::messages::bootstrap::{RuntimeInfo, RuntimeVersion};
+use super::{print, read_stdin};
+use crate::Result;
 use crate::bundle::features;
-use crate::{Context, Result};
 
 /// Mounts that containerd leaves to the shim, beside those of the kernel's own words: an annotation of containerd 2.2.
 const ALLOWED_MOUNTS: (&str, &str) = ("containerd.io/runtime-allow-mounts", "bind,overlay,erofs,ext4,xfs,loop");
@@ -21,7 +21,7 @@ pub fn print_version() -> Result<()> {
 
 /// The options that containerd writes to stdin are given back, as they were understood.
 pub fn print_info() -> Result<()> {
-    let given = super::bootstrap::read_stdin()?;
+    let given = read_stdin()?;
     let options = Any::decode(given.as_slice()).ok().filter(|any| !any.type_url.is_empty());
     super::options::Options::of(options.as_ref())?;
     let (annotation, mounts) = ALLOWED_MOUNTS;
@@ -39,10 +39,4 @@ pub fn print_info() -> Result<()> {
         annotations: BTreeMap::from([(annotation.into(), mounts.into())]),
     };
     print(&info.encode_to_vec())
-}
-
-/// Writes to containerd.
-pub fn print(bytes: &[u8]) -> Result<()> {
-    let mut stdout = std::io::stdout();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).context(|| "write to stdout")
 }

@@ -29,6 +29,22 @@ pub struct Jobs {
     event: Arc<EventFd>,
 }
 
+/// One that is done by a thread, or by the server itself where no thread can be had.
+struct Job {
+    work: Mutex<Option<Work>>,
+    tell: Sender<Finish>,
+    event: Arc<EventFd>,
+}
+
+impl Job {
+    fn perform(&self) {
+        let work = self.work.lock().ok().and_then(|mut work| work.take());
+        // The server lives as long as the process, and its counter does not overflow.
+        let _ = work.map(|work| self.tell.send(work()));
+        let _ = self.event.write(1);
+    }
+}
+
 impl Jobs {
     pub fn new() -> Result<Self> {
         let (tell, done) = channel();
@@ -52,22 +68,14 @@ impl Jobs {
     fn start_some(&mut self, most: usize) {
         while self.running < most {
             let Some(work) = self.waiting.pop_front() else { return };
-            let (tell, event) = (self.tell.clone(), self.event.clone());
-            let work = Arc::new(Mutex::new(Some(work)));
-            let its = work.clone();
-            let perform = move |work: &Mutex<Option<Work>>| {
-                let work = work.lock().ok().and_then(|mut work| work.take());
-                // The server lives as long as the process, and its counter does not overflow.
-                let _ = work.map(|work| tell.send(work()));
-                let _ = event.write(1);
-            };
+            let job =
+                Arc::new(Job { work: Mutex::new(Some(work)), tell: self.tell.clone(), event: self.event.clone() });
+            let its = job.clone();
             self.running += 1;
-            let perform = Arc::new(perform);
-            let its_perform = perform.clone();
-            let started = std::thread::Builder::new().stack_size(STACK).spawn(move || its_perform(&its));
+            let started = std::thread::Builder::new().stack_size(STACK).spawn(move || its.perform());
             if let Err(error) = started {
                 log::warn!("start a thread: {error}; everything else waits for this one job");
-                perform(&work);
+                job.perform();
             }
         }
     }

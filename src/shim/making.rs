@@ -9,7 +9,7 @@ use super::relay::Relay;
 use super::rootfs;
 use super::stdio::{self, Prepared, Streams, Whose};
 use crate::Result;
-use crate::cgroup::OomNotice;
+use crate::cgroup::{OomNotice, Place};
 use crate::container::{self, ContainerId, CreateOptions, Document, ExecOptions, Globals};
 use crate::sys::spawn::Spawned;
 
@@ -68,8 +68,8 @@ impl Making<'_> {
         });
         let (streams, relay) = begun?;
         // Without the memory controller nobody tells of it.
-        let oom = container::notice_oom(self.globals, self.id);
-        let oom = oom.inspect_err(|error| log::debug!("{}: {error}", self.id)).ok();
+        let notice = made.place.as_ref().map(Place::notice_oom).transpose();
+        let oom = notice.inspect_err(|error| log::debug!("{}: {error}", self.id)).unwrap_or_default();
         Ok(Made { process: made.init, streams, relay, ends_with_init: made.ends_with_init, oom })
     }
 

@@ -27,12 +27,17 @@ mod stdio;
 mod tasks;
 pub mod wire;
 
+use std::io::{Read, Write};
+
 use flags::{Action, Flags};
 
-use crate::Result;
+use crate::{Context, Result};
 
 /// The runtime's name in containerd's configuration.
 const NAME: &str = "io.containerd.nfrun.v2";
+
+/// The most that is read of stdin, in bytes.
+const MOST: u64 = 10 << 20;
 
 /// Runs the command that the process was called with; its exit code.
 pub fn main() -> u8 {
@@ -54,4 +59,17 @@ fn run() -> Result<()> {
         Action::Start => bootstrap::start(&flags),
         Action::Delete => clean::delete(&flags),
     }
+}
+
+/// What containerd says on stdin.
+fn read_stdin() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().take(MOST).read_to_end(&mut bytes).context(|| "read stdin")?;
+    Ok(bytes)
+}
+
+/// Answers containerd.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).context(|| "write to stdout")
 }

@@ -81,6 +81,9 @@ impl Options {
         if !self.binary_name.is_empty() {
             log::info!("option binary_name = {:?} is ignored: this shim starts no runc", self.binary_name);
         }
+        if [&self.criu_path, &self.criu_image_path, &self.criu_work_path].iter().any(|path| !path.is_empty()) {
+            log::info!("the options of criu are ignored: checkpoints are refused");
+        }
     }
 
     /// What the library is called with.

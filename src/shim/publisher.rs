@@ -27,6 +27,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long containerd may take over an event.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the program may, which tries again by itself.
+const PROGRAMS_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Streams that a client begins have odd numbers.
 const FIRST_STREAM: u32 = 1;
@@ -49,7 +51,7 @@ pub struct Publisher {
     connection: Option<Connection>,
     /// The stream of the event that is under way.
     stream: u32,
-    /// Since when the first event of the queue is being told.
+    /// Until when the first event of the queue may be being told.
     under_way: Option<Instant>,
     retry: Option<Instant>,
     pause: Duration,
@@ -104,12 +106,12 @@ impl Publisher {
 
     /// When to look again although nothing came.
     pub fn deadline(&self) -> Option<Instant> {
-        self.retry.or(self.under_way.map(|since| since + PATIENCE))
+        self.retry.or(self.under_way)
     }
 
     /// Something came, or a deadline has passed.
     pub fn advance(&mut self) {
-        if self.under_way.is_some_and(|since| since.elapsed() > PATIENCE) {
+        if self.under_way.is_some_and(|until| Instant::now() > until) {
             self.fail("containerd does not answer");
         }
         if self.retry.is_some_and(|at| Instant::now() >= at) {
@@ -170,7 +172,7 @@ impl Publisher {
         let bytes = frame(self.stream, Kind::Request, &request.encode_to_vec());
         let sent = self.connection.as_mut().is_some_and(|connection| connection.send(&bytes));
         match sent {
-            true => self.under_way = Some(Instant::now()),
+            true => self.under_way = Some(Instant::now() + PATIENCE),
             false => self.fail("containerd has closed the connection"),
         }
     }
@@ -201,7 +203,7 @@ impl Publisher {
     pub fn next_for_program(&mut self) -> Option<impl FnOnce() -> Result<()> + Send + 'static> {
         let Way::Program(program, address) = &self.way else { return None };
         let event = self.queue.front().filter(|_| self.under_way.is_none() && self.retry.is_none())?;
-        self.under_way = Some(Instant::now() + Duration::from_secs(3600));
+        self.under_way = Some(Instant::now() + PROGRAMS_PATIENCE);
         let mut command = Command::new(program);
         command.args(["--address", address, "publish", "--topic", &event.topic, "--namespace", &event.namespace]);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -245,6 +245,7 @@ pub fn keep_one_heap() {
 /// Gives back to the kernel what was freed (malloc_trim(3)) and the program's own pages, which come again from its file when
 /// they are needed (madvise(2), MADV_DONTNEED): for a program that will do nothing for long.
 pub fn give_memory_back() {
+    // SAFETY: the linker defines both; only their addresses are taken.
     unsafe extern "C" {
         // Where the program begins and where its code ends: ld(1). What is written to lies behind.
         static __executable_start: u8;

@@ -90,6 +90,12 @@ pub struct Planned {
     pub told: Option<Document>,
 }
 
+/// Whether the kernel ends all of a container with its first process, by the namespaces that it does not share with its creator, and whether the pid
+/// namespace is one that it joined.
+pub fn ends_with_init(namespaces: u64, joined_pids: bool) -> bool {
+    namespaces & libc::CLONE_NEWPID as u64 != 0 && !joined_pids
+}
+
 impl Planned {
     /// Whether its processes will be known from others, by its cgroups or by a pid namespace of its own.
     pub fn are_known(&self) -> bool {
@@ -98,7 +104,7 @@ impl Planned {
 
     /// Whether the kernel ends all of the container with its first process: that is pid 1 of a namespace of its own.
     pub fn ends_with_init(&self) -> bool {
-        self.namespaces & libc::CLONE_NEWPID as u64 != 0 && !self.joined_pids
+        ends_with_init(self.namespaces, self.joined_pids)
     }
 }
 
